@@ -1,0 +1,248 @@
+"""The dataclasses behind the commands: every setting with its default, its unit and its meaning.
+
+Nothing here imports torch: ``--help`` reads this file alone.
+"""
+
+import ast
+import difflib
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import arg
+
+
+def names_in(module: str, dictionary: str) -> tuple[str, ...]:
+    """The keys of a module-level dict literal, without importing the module: it may need torch, and help must not.
+
+    Once the module is imported its live dict is read instead, so that a user's own entry counts.
+    """
+    if module in sys.modules:
+        return tuple(getattr(sys.modules[module], dictionary))
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ValueError(f"no module {module!r}")
+    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0] if isinstance(node, ast.Assign) else None
+        value = node.value if isinstance(node, ast.AnnAssign | ast.Assign) else None
+        if isinstance(target, ast.Name) and target.id == dictionary and isinstance(value, ast.Dict):
+            return tuple(key.value for key in value.keys if isinstance(key, ast.Constant) and isinstance(key.value, str))
+    raise ValueError(f"{module} has no dict literal {dictionary}")
+
+
+def check_choice(what: str, value: str, choices: Iterable[str]) -> None:
+    """Raise a ``ValueError`` that names the choices, and the one that was probably meant."""
+    choices = list(choices)
+    if value in choices:
+        return
+    near = difflib.get_close_matches(value, choices, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{what} {value!r} is not one of {', '.join(choices)}.{hint}")
+
+
+def check_range(what: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
+    """Raise a ``ValueError`` unless ``low <= value <= high`` (``low < value`` if ``open_low``)."""
+    if not (low < value if open_low else low <= value) or not value <= high:
+        raise ValueError(f"{what} {value} is outside {'(' if open_low else '['}{low}, {high}].")
+
+
+@dataclass
+class DataConfig:
+    """Which data, and how it is split."""
+
+    source: Annotated[str, arg(aliases=["--data"])] = "synthetic-biovid"
+    """Built-in set (synthetic-biovid, synthetic-affwild2), manifest folder, biovid:PATH or affwild2:PATH."""
+    levels: Literal["binary", "ordinal"] = "binary"
+    """BioVid target: "binary" is BL1 against PA4 (classification), "ordinal" is BL1 < PA1 < PA2 < PA3 < PA4."""
+    part: Literal["A", "B"] = "A"
+    """BioVid part: A has GSR, ECG and trapezius EMG; B adds two facial EMG channels."""
+    frames: int = 12
+    """Frames taken from a video clip, evenly spaced (number)."""
+    image_size: int = 48
+    """Side to which frames are resized (pixels)."""
+    labels: Annotated[float, arg(aliases=["--labels"])] = 1.0
+    """Share of the training subjects whose labels are kept; the others stay as unlabelled pairs (0 to 1)."""
+    protocol: Literal["subject", "released"] = "subject"
+    """"subject": nobody is in two splits. "released": clip-wise as in the published code, which leaks subjects."""
+    val: float = 0.15
+    """Share of subjects in the validation split (0 to 1), where the data set brings no split of its own."""
+    test: float = 0.3
+    """Share of subjects in the test split (0 to 1), where the data set brings no split of its own."""
+    split_seed: int = 0
+    """Seed of the split and of the choice of labelled subjects; the same for teacher and student."""
+    augment: bool = True
+    """Flip, shift, light and noise on the student's (or teacher's) training input, seeded per sample."""
+    cache_mb: int = 2048
+    """Decoded samples kept in memory (MB); what does not fit is read from disk again."""
+    cache_dir: Path | None = None
+    """Where synthetic sets are kept (default: the user's cache folder, pkdot/)."""
+    workers: int = 0
+    """Processes that read samples beside the training process (number)."""
+
+    def __post_init__(self) -> None:
+        check_range("labels", self.labels, 0.0, 1.0, open_low=True)
+        check_range("val", self.val, 0.0, 1.0, open_low=True)
+        check_range("test", self.test, 0.0, 1.0, open_low=True)
+        if self.val + self.test >= 1:
+            raise ValueError(f"val {self.val} and test {self.test} leave no subject to train on; their sum must be below 1.")
+        check_range("frames", self.frames, 1, 100_000)
+        check_range("image_size", self.image_size, 8, 4096)
+        check_range("workers", self.workers, 0, 1024)
+        check_range("cache_mb", self.cache_mb, 0, 10**9)
+
+
+@dataclass
+class ModelConfig:
+    """The parts of teacher and student."""
+
+    teacher: str = "cross-attention"
+    """Fusion of the teacher: cross-attention (gated transformer) or concat."""
+    student: Annotated[str, arg(aliases=["--student"])] = "visual"
+    """visual: prevalent modalities only; hallucinating: a T-Net adds what the privileged ones would have said."""
+    width: int = 64
+    """Width of the embedding that is distilled (number)."""
+    vector: str = "vector"
+    """Encoder of vectors."""
+    signal: str = "signal"
+    """Encoder of signals: signal (1-D CNN) or spectrogram (2-D CNN, as in the published code)."""
+    audio: str = "audio"
+    """Encoder of audio: audio (log-mel CNN)."""
+    image: str = "image"
+    """Encoder of images: image (small CNN)."""
+    video: str = "video"
+    """Encoder of video: video (small, for CPU), r3d-18 or r2plus1d-18 (torchvision's weights fit)."""
+    weights: Path | None = None
+    """Weights file for the video encoder (torchvision's R3D-18 or R(2+1)D-18 state_dict)."""
+
+    def __post_init__(self) -> None:
+        check_range("width", self.width, 1, 65536)
+        check_choice("teacher", self.teacher, names_in("pkdot.teachers", "TEACHERS"))
+        check_choice("student", self.student, names_in("pkdot.students", "STUDENTS"))
+        for kind in ("vector", "signal", "audio", "image", "video"):
+            check_choice(f"{kind} encoder", getattr(self, kind), names_in("pkdot.encoders", "ENCODERS"))
+
+
+@dataclass
+class OptimConfig:
+    """The optimiser: AdamW, linear warm-up, cosine decay."""
+
+    epochs: Annotated[int, arg(aliases=["--epochs"])] = 20
+    """Passes over the training split (number)."""
+    batch_size: int = 64
+    """Samples per step, over all processes together (number)."""
+    lr: float = 2e-3
+    """Peak learning rate."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay."""
+    warmup: float = 0.1
+    """Share of the steps over which the learning rate rises (0 to 1)."""
+    clip: float = 1.0
+    """Largest gradient norm."""
+    patience: int = 8
+    """Epochs without a better validation score before training stops (number)."""
+    task_loss: Literal["auto", "cross-entropy", "corn", "ccc", "mse"] = "auto"
+    """auto: cross-entropy for classes and levels, 1 - CCC for regression. corn keeps the order of the levels."""
+    amp: bool = True
+    """bfloat16 autocast where the device gains by it (CUDA)."""
+
+    def __post_init__(self) -> None:
+        check_range("epochs", self.epochs, 1, 10**6)
+        check_range("batch_size", self.batch_size, 1, 10**6)
+        check_range("lr", self.lr, 0.0, 1e3, open_low=True)
+        check_range("weight_decay", self.weight_decay, 0.0, 1e3)
+        check_range("warmup", self.warmup, 0.0, 1.0)
+        check_range("clip", self.clip, 0.0, 1e9, open_low=True)
+        check_range("patience", self.patience, 1, 10**6)
+
+
+@dataclass
+class DistillConfig:
+    """What the student takes from the teacher."""
+
+    method: Annotated[str, arg(aliases=["--method"])] = "ot"
+    """none, ot, structure-mse, structure-kl or kd."""
+    weight: Annotated[float | Literal["auto"], arg(aliases=["--weight"])] = "auto"
+    """Weight of the distillation loss; auto balances its gradient against the task's at the embedding."""
+    balance: float | Literal["auto"] = "auto"
+    """Factor on the balanced weight; auto is 8 where fewer than half of the samples have labels, otherwise 0.5."""
+    topk: Annotated[int | float | Literal["auto"], arg(aliases=["--topk"])] = "auto"
+    """Anchors per sample: a number, or a share of the batch in (0, 1] written with a point, such as 0.5."""
+    select: Literal["auto", "nearest", "farthest", "stratified", "shared"] = "auto"
+    """Which columns of the teacher's structure matrix are anchors; auto is the loss's own default."""
+    transport: Literal["auto", "rows", "anchors"] = "auto"
+    """rows: one transport problem a batch; anchors: one a sample, over its own anchors."""
+    blur: float = 0.1
+    """Entropic regularisation: eps = blur^2, in units of the clouds' coordinates."""
+    temperature: float = 0.1
+    """Softmax temperature of the similarity distributions (transport anchors, structure-kl)."""
+    kd_temperature: float = 1.0
+    """Softmax temperature of method kd."""
+
+    def __post_init__(self) -> None:
+        check_choice("method", self.method, names_in("pkdot.losses", "LOSSES"))
+        for name in ("blur", "temperature", "kd_temperature"):
+            check_range(name, getattr(self, name), 0.0, 1e6, open_low=True)
+        if isinstance(self.topk, int):
+            check_range("topk", self.topk, 1, 10**9)
+        elif isinstance(self.topk, float):
+            check_range("topk", self.topk, 0.0, 1.0, open_low=True)
+        if isinstance(self.weight, float | int):
+            check_range("weight", self.weight, 0.0, 1e9)
+        if isinstance(self.balance, float | int):
+            check_range("balance", self.balance, 0.0, 1e9)
+
+
+@dataclass
+class RunConfig:
+    """Where and how the run is made."""
+
+    out: Annotated[Path, arg(aliases=["--out"])] = Path("runs")
+    """Folder that receives the run folder."""
+    name: str = ""
+    """Name of the run folder (default: date, time and what is trained)."""
+    seed: Annotated[int, arg(aliases=["--seed"])] = 0
+    """Seed of weights, order and augmentation."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    threads: int = 0
+    """CPU threads (0: leave it to torch). Results repeat bit for bit at the same number."""
+    checkpoint_steps: int = 0
+    """Steps between two saved states within an epoch (0: save at the end of each epoch)."""
+    picture_epochs: int = 5
+    """Epochs between two pictures of the structure matrices and the plan in TensorBoard (0: none)."""
+    resume: Annotated[Path | None, arg(aliases=["--resume"])] = None
+    """Run folder to go on with; every other setting then comes from its config.toml."""
+
+    def __post_init__(self) -> None:
+        check_range("seed", self.seed, 0, 2**63 - 1)
+        check_range("threads", self.threads, 0, 4096)
+        check_range("checkpoint_steps", self.checkpoint_steps, 0, 10**9)
+        check_range("picture_epochs", self.picture_epochs, 0, 10**9)
+
+
+@dataclass
+class TeacherRunConfig:
+    """Train a teacher on all modalities."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+@dataclass
+class StudentRunConfig:
+    """Distil a teacher into a student that needs the prevalent modalities only."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    teacher: Annotated[Path | None, arg(aliases=["--teacher"])] = None
+    """Run folder of the teacher (default: the newest one in --out that fits the data, or a new one)."""
+    with_control: bool = False
+    """Also train the undistilled student with the same seed, and print the gap closed."""

@@ -1,0 +1,126 @@
+"""What a data set is to the rest of the house: a schema, records, and batches of tensors."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from pkdot.tasks import Task
+
+Kind = Literal["vector", "signal", "image", "video", "audio"]
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One input stream.
+
+    Attributes:
+        kind: what the stream is, which also picks its encoder.
+        shape: of one sample as the model receives it: vector ``(d,)``, signal ``(channels, time)``,
+            image ``(channels, height, width)``, video ``(channels, time, height, width)``, audio ``(time,)``.
+        rate_hz: samples (signal, audio) or frames (video) per second.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...]
+    rate_hz: float | None = None
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What the samples of a data set consist of. A checkpoint stores it, so that a model refuses data it cannot read."""
+
+    name: str
+    task: Task
+    modalities: dict[str, Modality]
+    prevalent: tuple[str, ...]
+    privileged: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; the inverse of :meth:`from_dict`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> "Schema":
+        """Rebuild a schema from :meth:`to_dict`, also after a round trip through JSON."""
+        task = {key: tuple(value) if isinstance(value, list) else value for key, value in plain["task"].items()}
+        modalities = {
+            name: Modality(kind=m["kind"], shape=tuple(m["shape"]), rate_hz=m["rate_hz"])
+            for name, m in plain["modalities"].items()
+        }
+        return cls(plain["name"], Task(**task), modalities, tuple(plain["prevalent"]), tuple(plain["privileged"]))
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a sample before any of its files is opened.
+
+    ``target`` holds class indices (classification, ordinal) or values (regression); None means unlabelled.
+    ``split`` is "train", "val" or "test" where the data set itself says so.
+    """
+
+    id: str
+    subject: str
+    target: tuple[float, ...] | None
+    split: str | None = None
+
+
+@runtime_checkable
+class MultimodalDataset(Protocol):
+    """A schema, the records, and a way to read one sample."""
+
+    schema: Schema
+    records: Sequence[Record]
+
+    def read(self, index: int) -> dict[str, Tensor]:
+        """The sample's modalities in the schema's shapes; a missing modality is absent.
+
+        Image and video are uint8 or float in [0, 1], everything else float32. Opens this sample's files and no
+        other. Raises ``ValueError`` naming the file and what was expected.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples side by side.
+
+    A missing modality is a row of zeros whose ``present`` is False; an unlabelled sample is a target row whose
+    ``labelled`` is False, and it still distils.
+
+    Attributes:
+        ids: the samples' names.
+        modalities: name to float32 ``(B, *shape)``.
+        present: name to ``(B,)`` bool, for every modality.
+        target: ``(B,)`` int64 class indices, or ``(B, R)`` float32 values.
+        labelled: ``(B,)`` bool.
+    """
+
+    ids: tuple[str, ...]
+    modalities: dict[str, Tensor]
+    present: dict[str, Tensor]
+    target: Tensor
+    labelled: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on another device."""
+
+        def move(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+
+        return Batch(
+            self.ids,
+            move(self.modalities),
+            move(self.present),
+            self.target.to(device, non_blocking=True),
+            self.labelled.to(device, non_blocking=True),
+        )
+
+    def missing(self) -> dict[str, Tensor]:
+        """The masks of those modalities that some samples lack: what a model takes as ``present``."""
+        return {name: mask for name, mask in self.present.items() if not bool(mask.all())}
