@@ -20,17 +20,23 @@ def names_in(module: str, dictionary: str) -> tuple[str, ...]:
 
     Once the module is imported its live dict is read instead, so that a user's own entry counts.
     """
-    if module in sys.modules:
-        return tuple(getattr(sys.modules[module], dictionary))
+    live = getattr(sys.modules.get(module), dictionary, None)
+    if live is not None:
+        return tuple(live)
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise ValueError(f"no module {module!r}")
     for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
-        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0] if isinstance(node, ast.Assign) else None
-        value = node.value if isinstance(node, ast.AnnAssign | ast.Assign) else None
-        if isinstance(target, ast.Name) and target.id == dictionary and isinstance(value, ast.Dict):
-            return tuple(key.value for key in value.keys if isinstance(key, ast.Constant) and isinstance(key.value, str))
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if isinstance(node.value, ast.Dict) and any(isinstance(t, ast.Name) and t.id == dictionary for t in targets):
+            return tuple(str(key.value) for key in node.value.keys if isinstance(key, ast.Constant))
     raise ValueError(f"{module} has no dict literal {dictionary}")
+
+
+def _choices(module: str, dictionary: str) -> str:
+    return "{" + ",".join(names_in(module, dictionary)) + "}"
 
 
 def check_choice(what: str, value: str, choices: Iterable[str]) -> None:
@@ -87,7 +93,7 @@ class DataConfig:
         check_range("val", self.val, 0.0, 1.0, open_low=True)
         check_range("test", self.test, 0.0, 1.0, open_low=True)
         if self.val + self.test >= 1:
-            raise ValueError(f"val {self.val} and test {self.test} leave no subject to train on; their sum must be below 1.")
+            raise ValueError(f"val {self.val} + test {self.test} leave nobody to train on; the sum must be below 1.")
         check_range("frames", self.frames, 1, 100_000)
         check_range("image_size", self.image_size, 8, 4096)
         check_range("workers", self.workers, 0, 1024)
@@ -98,9 +104,9 @@ class DataConfig:
 class ModelConfig:
     """The parts of teacher and student."""
 
-    teacher: str = "cross-attention"
+    teacher: Annotated[str, arg(metavar=_choices("pkdot.teachers", "TEACHERS"))] = "cross-attention"
     """Fusion of the teacher: cross-attention (gated transformer) or concat."""
-    student: Annotated[str, arg(aliases=["--student"])] = "visual"
+    student: Annotated[str, arg(aliases=["--student"], metavar=_choices("pkdot.students", "STUDENTS"))] = "visual"
     """visual: prevalent modalities only; hallucinating: a T-Net adds what the privileged ones would have said."""
     width: int = 64
     """Width of the embedding that is distilled (number)."""
@@ -162,8 +168,8 @@ class OptimConfig:
 class DistillConfig:
     """What the student takes from the teacher."""
 
-    method: Annotated[str, arg(aliases=["--method"])] = "ot"
-    """none, ot, structure-mse, structure-kl or kd."""
+    method: Annotated[str, arg(aliases=["--method"], metavar=_choices("pkdot.losses", "LOSSES"))] = "ot"
+    """Distillation loss; none trains the same student without a teacher."""
     weight: Annotated[float | Literal["auto"], arg(aliases=["--weight"])] = "auto"
     """Weight of the distillation loss; auto balances its gradient against the task's at the embedding."""
     balance: float | Literal["auto"] = "auto"
@@ -180,6 +186,8 @@ class DistillConfig:
     """Softmax temperature of the similarity distributions (transport anchors, structure-kl)."""
     kd_temperature: float = 1.0
     """Softmax temperature of method kd."""
+    teacher_input: Literal["clean", "augmented"] = "clean"
+    """clean: the teacher sees each sample as it is, once, and is cached; augmented: it sees the student's batch."""
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, names_in("pkdot.losses", "LOSSES"))
@@ -242,7 +250,7 @@ class StudentRunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
     run: RunConfig = field(default_factory=RunConfig)
-    teacher: Annotated[Path | None, arg(aliases=["--teacher"])] = None
+    teacher: Path | None = None
     """Run folder of the teacher (default: the newest one in --out that fits the data, or a new one)."""
     with_control: bool = False
     """Also train the undistilled student with the same seed, and print the gap closed."""
