@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 
 def names_in(module: str, dictionary: str) -> tuple[str, ...]:
@@ -254,3 +254,24 @@ class StudentRunConfig:
     """Run folder of the teacher (default: the newest one in --out that fits the data, or a new one)."""
     with_control: bool = False
     """Also train the undistilled student with the same seed, and print the gap closed."""
+
+
+@dataclass
+class EvaluateConfig:
+    """Evaluate the selected model of a run."""
+
+    folder: Positional[Path]
+    """Run folder of a teacher or a student."""
+    data: str | None = None
+    """Other data to evaluate on, as in --data of the trainers (default: the run's own)."""
+    split: Literal["train", "val", "test"] = "test"
+    """Split to evaluate on."""
+    batch_size: int = 64
+    """Samples per forward pass (number)."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    predictions: Path | None = None
+    """Also write the predictions to this CSV file."""
+
+    def __post_init__(self) -> None:
+        check_range("batch_size", self.batch_size, 1, 10**6)

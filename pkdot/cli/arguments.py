@@ -1,0 +1,88 @@
+"""argv -> config: recipes first, flags after them, and --resume, which takes every setting from its run folder."""
+
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+Config = TypeVar("Config")
+
+
+def parse(kind: type[Config], argv: Sequence[str] | None, *, command: str, description: str) -> Config:
+    """The config that the words on the command line describe.
+
+    ``--recipe FILE.toml`` may be given more than once; later recipes win over earlier ones, and flags over recipes.
+    Raises ``ValueError`` for a recipe or run folder that cannot be read; a wrong flag ends the process with code 2.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    recipes, flags = _split(words)
+    resume = _resume_folder(flags)
+    if resume is not None:
+        if recipes:
+            raise ValueError("--resume takes every setting from the run folder; give it without --recipe.")
+        recipes = [resume / "config.toml"]
+        if not recipes[0].is_file():
+            raise ValueError(f"{resume}: not a run folder to resume, it has no config.toml.")
+    from_recipes: list[str] = []
+    for recipe in recipes:
+        told = recipe_words(recipe, command)
+        # Alone first, under its own name, so that a mistake in a file is not blamed on the command line.
+        tyro.cli(kind, args=told, prog=str(recipe), add_help=False)
+        from_recipes += told
+    return tyro.cli(kind, args=from_recipes + flags, prog=command, description=description)
+
+
+def recipe_words(path: Path, command: str) -> list[str]:
+    """A TOML recipe as command-line words."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid TOML ({error}).") from error
+    made_by = table.pop("command", command)
+    if made_by != command:
+        raise ValueError(f"{path}: its settings are for {made_by}, not for {command}.")
+    return _words(table, "--")
+
+
+def _words(table: dict[str, Any], prefix: str) -> list[str]:
+    words = []
+    for key, value in table.items():
+        flag = prefix + key.replace("_", "-")
+        if isinstance(value, dict):
+            words += _words(value, f"{flag}.")
+        elif isinstance(value, bool):
+            group, _, name = flag.rpartition(".")
+            words.append(flag if value else f"{group}.no-{name}" if group else f"--no-{flag[2:]}")
+        else:
+            words += [flag, str(value)]
+    return words
+
+
+def _split(words: list[str]) -> tuple[list[Path], list[str]]:
+    recipes, flags = [], []
+    rest = iter(words)
+    for word in rest:
+        if word == "--recipe":
+            try:
+                recipes.append(Path(next(rest)))
+            except StopIteration:
+                raise ValueError("--recipe needs a TOML file behind it.") from None
+        elif word.startswith("--recipe="):
+            recipes.append(Path(word.removeprefix("--recipe=")))
+        else:
+            flags.append(word)
+    return recipes, flags
+
+
+def _resume_folder(flags: list[str]) -> Path | None:
+    match [part for word in flags for part in word.split("=", 1)]:
+        case ["--resume" | "--run.resume", folder]:
+            return Path(folder)
+        case [*words] if "--resume" in words or "--run.resume" in words:
+            raise ValueError("--resume takes every setting from the run folder; give it one folder and no other flag.")
+    return None

@@ -1,0 +1,28 @@
+"""``pkdot-train-teacher``: train a teacher on all modalities."""
+
+from collections.abc import Sequence
+
+from pkdot.cli.arguments import parse
+from pkdot.cli.console import run_command, shown, table
+from pkdot.config import TeacherRunConfig
+
+COMMAND = "pkdot-train-teacher"
+DESCRIPTION = """Train a teacher on all modalities of a data set, select it on validation subjects, test it once.
+
+--recipe FILE.toml takes settings from a file (a run folder's config.toml repeats that run); flags win over it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    return run_command(COMMAND, lambda: _train(argv))
+
+
+def _train(argv: Sequence[str] | None) -> None:
+    config = parse(TeacherRunConfig, argv, command=COMMAND, description=DESCRIPTION)
+    from pkdot.training.teacher import train_teacher  # torch: not for --help
+
+    run = train_teacher(config)
+    print(table({"teacher": run.metrics}, f"{run.result['data']} test"))
+    print(
+        f"\n{run.result['samples']} samples of {run.result['subjects']} subjects; run folder {shown(run.folder.path)}"
+    )

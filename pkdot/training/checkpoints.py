@@ -1,0 +1,94 @@
+"""Saving and reading states and models: in one step, with a digest, and without running what a file contains."""
+
+import hashlib
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pkdot.training.run_folder import write_text
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a training state of tensors and plain values, replacing the older one only when it is on the disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        torch.save({"digest": digest(state), "state": state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what :func:`save_state` wrote. Raises ``ValueError`` for a file that is damaged or something else."""
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = saved["state"]
+        intact = saved["digest"] == digest(state)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a readable checkpoint ({_first_line(error)}).") from error
+    if not intact:
+        raise ValueError(f"{path}: damaged checkpoint, its content does not match its digest.")
+    return state
+
+
+def save_model(path: Path, model: nn.Module, metadata: dict[str, Any]) -> None:
+    """Write a model's weights as safetensors with ``metadata`` in the header, and the metadata beside it as JSON."""
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    metadata = {**metadata, "sha256": digest(tensors)}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(tensors, temporary, {"pkdot": json.dumps(metadata)})
+    os.replace(temporary, path)
+    write_text(path.with_suffix(".json"), json.dumps(metadata, indent=2) + "\n")
+
+
+def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read weights and metadata. Raises ``ValueError`` for a file that is missing, damaged or something else."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; a run writes it after its first epoch.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, Any] = json.loads((file.metadata() or {})["pkdot"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: not a readable model ({_first_line(error)}).") from error
+    if digest(tensors) != metadata.get("sha256"):
+        raise ValueError(f"{path}: damaged model, its weights do not match their digest.")
+    return tensors, metadata
+
+
+def digest(value: Any) -> str:
+    """SHA-256 over names, shapes, types and contents of a nest of dicts, lists, tensors and plain values.
+
+    Hashing the file instead would call two equal states different: ``torch.save`` writes the file's name into it.
+    """
+    hasher = hashlib.sha256()
+    _feed(hasher, value)
+    return hasher.hexdigest()
+
+
+def _feed(hasher: Any, value: Any) -> None:
+    if isinstance(value, Tensor):
+        content = value.detach().cpu().contiguous()
+        hasher.update(f"tensor {content.dtype} {tuple(content.shape)};".encode())
+        hasher.update(content.reshape(-1).view(torch.uint8).numpy().data)
+    elif isinstance(value, dict):
+        for key in sorted(value, key=repr):
+            hasher.update(f"key {key!r};".encode())
+            _feed(hasher, value[key])
+    elif isinstance(value, list | tuple):
+        hasher.update(f"sequence {len(value)};".encode())
+        for item in value:
+            _feed(hasher, item)
+    else:
+        hasher.update(f"{value!r};".encode())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

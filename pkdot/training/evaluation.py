@@ -1,0 +1,112 @@
+"""Running a model over a split, and the figures and files that come of it."""
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pkdot.data.batch import Batch, Schema
+from pkdot.data.loader import Loader
+from pkdot.model import Output
+from pkdot.tasks import Task
+from pkdot.training.run_folder import write_text
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A model's answers for a split, on the CPU.
+
+    Attributes:
+        ids: of the ``n`` samples.
+        prediction: ``(n, C)`` or ``(n, R)``, the raw outputs.
+        embedding: ``(n, d)``.
+        streams: name to ``(n, d_m)``.
+        target: ``(n,)`` or ``(n, R)``.
+        labelled: ``(n,)`` bool.
+    """
+
+    ids: tuple[str, ...]
+    prediction: Tensor
+    embedding: Tensor
+    streams: dict[str, Tensor]
+    target: Tensor
+    labelled: Tensor
+
+    def metrics(self, task: Task) -> dict[str, float]:
+        """The task's metrics over the labelled samples."""
+        return task.metrics(self.prediction[self.labelled], self.target[self.labelled])
+
+    def task_loss(self, task: Task) -> float:
+        """The task loss over the labelled samples of the whole split at once."""
+        return float(task.task_loss(self.prediction, self.target, self.labelled))
+
+
+def run_model(model: nn.Module, batch: Batch, names: tuple[str, ...], device: torch.device) -> Output:
+    """One forward pass on the named modalities; masks are passed only where a sample lacks one of them."""
+    missing = {name: mask.to(device) for name, mask in batch.missing().items() if name in names}
+    modalities = {name: batch.modalities[name].to(device, non_blocking=True) for name in names}
+    output: Output = model(modalities, missing) if missing else model(modalities)
+    return output
+
+
+@torch.no_grad()
+def predict(model: nn.Module, loader: Loader, names: tuple[str, ...], device: torch.device) -> Predictions:
+    """The model's outputs in eval mode for every sample of a loader, in its order."""
+    was_training = model.training
+    model.eval()
+    outputs: list[Output] = []
+    batches: list[Batch] = []
+    for batch in loader.epoch(0):
+        outputs.append(run_model(model, batch, names, device))
+        batches.append(batch)
+    model.train(was_training)
+    return Predictions(
+        ids=tuple(name for batch in batches for name in batch.ids),
+        prediction=torch.cat([output.prediction.float().cpu() for output in outputs]),
+        embedding=torch.cat([output.embedding.float().cpu() for output in outputs]),
+        streams={
+            name: torch.cat([output.streams[name].float().cpu() for output in outputs]) for name in outputs[0].streams
+        },
+        target=torch.cat([batch.target for batch in batches]),
+        labelled=torch.cat([batch.labelled for batch in batches]),
+    )
+
+
+def write_predictions(path: Path, predictions: Predictions, subjects: list[str], schema: Schema) -> None:
+    """``predictions.csv``: id, subject, target and decoded prediction, with a probability for each class."""
+    task = schema.task
+    decoded = task.decode(predictions.prediction)
+    classes = list(task.classes)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = task.targets
+    header = ["id", "subject", *columns, *(f"predicted_{name}" for name in columns)]
+    writer.writerow(header + [f"p_{name}" for name in classes])
+    chances = task.probabilities(predictions.prediction).tolist() if classes else [[] for _ in predictions.ids]
+    for row, (name, subject) in enumerate(zip(predictions.ids, subjects, strict=True)):
+        targets, answers = predictions.target[row].reshape(-1).tolist(), decoded[row].reshape(-1).tolist()
+        truth = [classes[int(value)] if classes else f"{value:.6g}" for value in targets]
+        if not bool(predictions.labelled[row]):
+            truth = [""] * len(columns)
+        answer = [classes[int(value)] if classes else f"{value:.6g}" for value in answers]
+        writer.writerow([name, subject, *truth, *answer, *(f"{chance:.6g}" for chance in chances[row])])
+    write_text(path, text.getvalue())
+
+
+def write_result(path: Path, result: dict[str, Any]) -> None:
+    """``result.json``, the mark of a finished run."""
+    write_text(path, json.dumps(result, indent=2) + "\n")
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """A run's ``result.json``."""
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: no readable result; the run has not finished.") from error
+    return result

@@ -1,0 +1,87 @@
+"""The frozen teacher of a student: in eval mode, without gradients, looked up where its input does not change."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pkdot.config import ModelConfig
+from pkdot.data.batch import Batch, Schema
+from pkdot.data.loader import Loader
+from pkdot.model import Output
+from pkdot.teachers import TEACHERS
+from pkdot.training.checkpoints import load_model
+from pkdot.training.evaluation import Predictions, predict, run_model
+from pkdot.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model from a run folder, with what its metadata says of it."""
+
+    model: nn.Module
+    schema: Schema
+    metadata: dict[str, Any]
+
+
+def load_trained(folder: RunFolder, kinds: dict[str, type[nn.Module]], kind: str) -> TrainedModel:
+    """Rebuild the selected model of a run. Raises ``ValueError`` if it is of another kind or does not load."""
+    tensors, metadata = load_model(folder.best)
+    if metadata.get("kind") != kind:
+        raise ValueError(f"{folder.path}: holds a {metadata.get('kind', 'model of an unknown kind')}, not a {kind}.")
+    schema, config = Schema.from_dict(metadata["schema"]), model_config(metadata["model"])
+    name = getattr(config, kind)
+    if name not in kinds:
+        raise ValueError(f"{folder.path}: was trained with the {kind} {name!r}, which is not registered here.")
+    model = kinds[name](schema, config)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"{folder.best}: does not fit the {kind} {name!r} ({str(error).splitlines()[0]}).") from error
+    return TrainedModel(model, schema, metadata)
+
+
+def model_config(plain: dict[str, Any]) -> ModelConfig:
+    """The config of a saved model; its weights are in the file already, so none are loaded from elsewhere."""
+    return ModelConfig(**{**plain, "weights": None})
+
+
+class FrozenTeacher:
+    """Answers for a batch: from memory, by sample id, after :meth:`remember`, otherwise by a forward pass."""
+
+    def __init__(self, model: nn.Module, schema: Schema, device: torch.device) -> None:
+        self._model = model.to(device).eval().requires_grad_(False)
+        self.schema = schema
+        self._names = tuple(schema.modalities)
+        self._device = device
+        self._rows: dict[str, int] = {}
+        self._known: Predictions | None = None
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device) -> "FrozenTeacher":
+        """The teacher of a run folder."""
+        trained = load_trained(RunFolder(path), TEACHERS, "teacher")
+        return cls(trained.model, trained.schema, device)
+
+    def predict(self, loader: Loader) -> Predictions:
+        """The teacher's answers for all samples of a loader."""
+        return predict(self._model, loader, self._names, self._device)
+
+    def remember(self, loader: Loader) -> None:
+        """Run over a loader whose samples do not change, once."""
+        self._known = self.predict(loader)
+        self._rows = {name: row for row, name in enumerate(self._known.ids)}
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Output:
+        """The teacher's output for a batch."""
+        if self._known is None:
+            self._model.eval()
+            return run_model(self._model, batch, self._names, self._device)
+        rows = torch.tensor([self._rows[name] for name in batch.ids])
+        streams = {name: stream[rows].to(self._device) for name, stream in self._known.streams.items()}
+        return Output(
+            self._known.embedding[rows].to(self._device), self._known.prediction[rows].to(self._device), streams
+        )

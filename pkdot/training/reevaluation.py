@@ -1,0 +1,65 @@
+"""Evaluating the selected model of a finished run again, on a split of its own data set or of another."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pkdot.config import DataConfig, EvaluateConfig, OptimConfig, RunConfig
+from pkdot.data.loader import Loader
+from pkdot.students import STUDENTS
+from pkdot.teachers import TEACHERS
+from pkdot.training.checkpoints import load_model
+from pkdot.training.device import prepare_device
+from pkdot.training.evaluation import predict, write_predictions
+from pkdot.training.frozen import load_trained
+from pkdot.training.preparation import Prepared, check_schema, prepare
+from pkdot.training.run_folder import open_run_folder
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of one model on one split."""
+
+    kind: str
+    data: str
+    samples: int
+    subjects: int
+    metrics: dict[str, float]
+
+
+def evaluate(config: EvaluateConfig) -> Evaluation:
+    """Load the model of a run folder and evaluate it.
+
+    Raises ``ValueError`` where the run holds no model or the data lacks what the model reads.
+    """
+    device = prepare_device(RunConfig(device=config.device))
+    folder = open_run_folder(config.folder)
+    _, metadata = load_model(folder.best)
+    kind = metadata["kind"]
+    trained = load_trained(folder, TEACHERS if kind == "teacher" else STUDENTS, kind)
+    data = data_config(metadata["data"], config)
+    optim = OptimConfig(task_loss=trained.schema.task.loss, batch_size=config.batch_size)
+    prepared = prepare(data, optim, seed=0)
+    check_schema(folder.path, trained.schema, prepared.schema, None if kind == "teacher" else trained.schema.prevalent)
+    names = tuple(trained.schema.modalities) if kind == "teacher" else trained.schema.prevalent
+    loader, indices = _split(prepared, config.split)
+    predictions = predict(trained.model.to(device), loader, names, device)
+    subjects = [record.subject for record in prepared.records(indices)]
+    if config.predictions is not None:
+        write_predictions(config.predictions, predictions, subjects, prepared.schema)
+    task = prepared.schema.task
+    samples = int(predictions.labelled.sum())
+    return Evaluation(kind, prepared.schema.name, samples, len(set(subjects)), predictions.metrics(task))
+
+
+def data_config(plain: dict[str, Any], config: EvaluateConfig) -> DataConfig:
+    """The data config of the run, with another source where one was asked for."""
+    known = {field.name for field in fields(DataConfig)}
+    plain = {key: value for key, value in plain.items() if key in known}
+    plain["cache_dir"] = Path(plain["cache_dir"]) if plain.get("cache_dir") else None
+    return DataConfig(**plain | ({"source": config.data} if config.data else {}))
+
+
+def _split(prepared: Prepared, name: str) -> tuple[Loader, Any]:
+    loaders = {"train": prepared.train_clean, "val": prepared.validation, "test": prepared.test}
+    return loaders[name](), getattr(prepared.splits, name)

@@ -1,0 +1,109 @@
+"""Training a teacher on all modalities."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from pkdot.config import TeacherRunConfig
+from pkdot.data.loader import Loader
+from pkdot.teachers import TEACHERS
+from pkdot.training.checkpoints import load_model
+from pkdot.training.device import prepare_device
+from pkdot.training.evaluation import predict, read_result, write_predictions, write_result
+from pkdot.training.loop import fit
+from pkdot.training.objectives import TeacherObjective
+from pkdot.training.preparation import Prepared, prepare
+from pkdot.training.run_folder import RunFolder, new_run_folder, open_run_folder, removed_unless_resumable
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run and the content of its ``result.json``."""
+
+    folder: RunFolder
+    result: dict[str, Any]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics on the test split."""
+        metrics: dict[str, float] = self.result["metrics"]
+        return metrics
+
+
+def train_teacher(config: TeacherRunConfig, prepared: Prepared | None = None) -> RunResult:
+    """Train, select on the validation split, and test once.
+
+    Raises ``ValueError`` for data or settings that cannot be used, before anything is written, and ``Interrupted``
+    after Ctrl-C. ``prepared`` saves opening the data set again.
+    """
+    device = prepare_device(config.run)
+    if config.run.resume and RunFolder(config.run.resume).result.exists():
+        folder = open_run_folder(config.run.resume)
+        return RunResult(folder, read_result(folder.result))
+    prepared = prepared or prepare(config.data, config.optim, config.run.seed)
+    torch.manual_seed(config.run.seed)
+    model = TEACHERS[config.model.teacher](prepared.schema, config.model).to(device)
+    names = tuple(prepared.schema.modalities)
+    train, validation = prepared.train(), prepared.validation()
+    preload(train, validation)
+    objective = TeacherObjective(model, prepared.schema.task, names, validation, device)
+    metadata = describe("teacher", prepared, asdict(config.model))
+    default_name = config.run.name or f"teacher-{prepared.schema.name}"
+    folder = open_run_folder(config.run.resume) if config.run.resume else new_run_folder(config.run.out, default_name)
+    with removed_unless_resumable(folder):
+        folder.begin(config)
+        fit(objective, train, config.optim, config.run, folder, device=device, metadata=metadata, title="teacher")
+        return RunResult(folder, test(objective, prepared, folder, names, device, metadata))
+
+
+def test(
+    objective: TeacherObjective,
+    prepared: Prepared,
+    folder: RunFolder,
+    names: tuple[str, ...],
+    device: torch.device,
+    metadata: dict[str, Any],
+    **more: Any,
+) -> dict[str, Any]:
+    """Read the test split with the selected model, for the first and only time, and write the result."""
+    tensors, saved = load_model(folder.best)
+    objective.model.load_state_dict(tensors)
+    predictions = predict(objective.model, prepared.test(), names, device)
+    subjects = [record.subject for record in prepared.records(prepared.splits.test)]
+    write_predictions(folder.predictions, predictions, subjects, prepared.schema)
+    result = {
+        "kind": metadata["kind"],
+        "data": prepared.schema.name,
+        "split": "test",
+        "samples": int(predictions.labelled.sum()),
+        "subjects": len(set(subjects)),
+        "split_digest": metadata["split_digest"],
+        "label_digest": metadata["label_digest"],
+        "label_share": prepared.label_share,
+        "best_epoch": saved["epoch"],
+        "validation": saved["validation"],
+        "primary_metric": prepared.schema.task.primary_metric,
+        "metrics": predictions.metrics(prepared.schema.task),
+        **more,
+    }
+    write_result(folder.result, result)
+    return result
+
+
+def preload(*loaders: Loader) -> None:
+    """Read what fits in memory now: a sample that cannot be read is then found before anything is written."""
+    for loader in loaders:
+        loader.preload()
+
+
+def describe(kind: str, prepared: Prepared, model: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of itself."""
+    return {
+        "kind": kind,
+        "schema": prepared.schema.to_dict(),
+        "model": {key: str(value) if key == "weights" and value else value for key, value in model.items()},
+        "data": {key: str(value) if value is not None else None for key, value in asdict(prepared.config).items()},
+        "split_digest": prepared.split_digest(),
+        "label_digest": prepared.label_digest(),
+    }
