@@ -1,8 +1,11 @@
 """argv -> config: recipes first, flags after them, and --resume, which takes every setting from its run folder."""
 
+import io
 import sys
 import tomllib
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +18,7 @@ def parse(kind: type[Config], argv: Sequence[str] | None, *, command: str, descr
     """The config that the words on the command line describe.
 
     ``--recipe FILE.toml`` may be given more than once; later recipes win over earlier ones, and flags over recipes.
-    Raises ``ValueError`` for a recipe or run folder that cannot be read; a wrong flag ends the process with code 2.
+    Raises ``ValueError`` in one line for a wrong flag or value, and for a recipe or run folder that cannot be read.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     recipes, flags = _split(words)
@@ -30,9 +33,31 @@ def parse(kind: type[Config], argv: Sequence[str] | None, *, command: str, descr
     for recipe in recipes:
         told = recipe_words(recipe, command)
         # Alone first, under its own name, so that a mistake in a file is not blamed on the command line.
-        tyro.cli(kind, args=told, prog=str(recipe), add_help=False)
+        _read(kind, told, command, description, f"{recipe}: ")
         from_recipes += told
-    return tyro.cli(kind, args=from_recipes + flags, prog=command, description=description)
+    return _read(kind, from_recipes + flags, command, description)
+
+
+def _read(kind: type[Config], words: list[str], command: str, description: str, blamed: str = "") -> Config:
+    with redirect_stderr(io.StringIO()) as told:
+        try:
+            return tyro.cli(kind, args=words, prog=command, description=description)
+        except SystemExit as end:
+            if end.code:
+                raise ValueError(blamed + in_one_line(told.getvalue())) from None
+            raise
+
+
+def in_one_line(box: str) -> str:
+    """Tyro's framed report of a mistake as one line: what came, what was expected, and the flag that was meant."""
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
+    rules = [number for number, line in enumerate(lines) if set(line) <= {"─"} and line] or [len(lines)]
+    mistake = list(takewhile(bool, lines[1 : rules[0]]))
+    meant = [line for line in lines[rules[0] :] if line.startswith("--")]
+    told = " ".join(mistake).rstrip(".") + "."
+    if meant and any(line.startswith("Perhaps you meant") for line in lines):
+        return f"{told} Perhaps you meant {meant[0].split()[0].rstrip(',')}?"
+    return told
 
 
 def recipe_words(path: Path, command: str) -> list[str]:

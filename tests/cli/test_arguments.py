@@ -1,0 +1,123 @@
+from pathlib import Path
+
+import pytest
+
+from pkdot.cli.arguments import parse
+from pkdot.cli.distill import main
+from pkdot.config import StudentRunConfig, TeacherRunConfig
+from pkdot.training.run_folder import to_toml
+
+
+def student(*words: str) -> StudentRunConfig:
+    return parse(StudentRunConfig, words, command="pkdot-distill", description="")
+
+
+def test_short_aliases_set_nested_fields(tmp_path: Path) -> None:
+    config = student(*f"--method kd --topk 0.5 --data x --epochs 3 --seed 4 --out {tmp_path} --labels 0.1".split())
+    assert (config.distill.method, config.distill.topk, config.data.source) == ("kd", 0.5, "x")
+    assert (config.optim.epochs, config.run.seed, config.run.out, config.data.labels) == (3, 4, tmp_path, 0.1)
+
+
+def test_a_whole_topk_is_a_number_and_one_with_a_point_a_share() -> None:
+    assert isinstance(student("--topk", "1").distill.topk, int)
+    assert isinstance(student("--topk", "1.0").distill.topk, float)
+
+
+def test_a_written_config_reads_back_equal(tmp_path: Path) -> None:
+    config = student("--weight", "0.6", "--with-control", "--teacher", "runs/t", "--data.no-augment", "--topk", "8")
+    (tmp_path / "config.toml").write_text(to_toml(config))
+    assert student("--recipe", str(tmp_path / "config.toml")) == config
+
+
+def test_later_recipes_win_over_earlier_ones_and_flags_over_recipes(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("[optim]\nepochs = 1\nlr = 0.1\n[run]\nseed = 1\n")
+    (tmp_path / "b.toml").write_text("[optim]\nepochs = 2\n[run]\nseed = 2\n")
+    config = student("--recipe", str(tmp_path / "a.toml"), f"--recipe={tmp_path / 'b.toml'}", "--seed", "3")
+    assert (config.optim.epochs, config.optim.lr, config.run.seed) == (2, 0.1, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[optim]\nepochss = 1\n", "epochss"),
+        ("[optim]\nepochs = 'many'\n", "many"),
+        ("[optim]\nepochs = 0\n", "epochs 0"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_blamed_on_the_recipe(tmp_path: Path, content: str, told: str) -> None:
+    (tmp_path / "mine.toml").write_text(content)
+    with pytest.raises(ValueError, match=rf"mine\.toml: .*{told}"):
+        student("--recipe", str(tmp_path / "mine.toml"))
+
+
+def test_a_recipe_that_is_not_toml_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("epochs: 3\n")
+    with pytest.raises(ValueError, match=r"mine\.toml: not valid TOML"):
+        student("--recipe", str(tmp_path / "mine.toml"))
+
+
+def test_a_teachers_recipe_is_not_a_students(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(to_toml(TeacherRunConfig()))
+    with pytest.raises(ValueError, match="settings are for pkdot-train-teacher"):
+        student("--recipe", str(tmp_path / "config.toml"))
+
+
+@pytest.mark.parametrize("words", [["--resume", "x", "--seed", "1"], ["--seed=1", "--resume=x"], ["--resume"]])
+def test_resume_stands_alone(words: list[str]) -> None:
+    with pytest.raises(ValueError, match="one folder and no other flag"):
+        student(*words)
+
+
+def test_resume_takes_the_runs_own_settings(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(to_toml(student("--seed", "7")))
+    config = student("--resume", str(tmp_path))
+    assert (config.run.seed, config.run.resume) == (7, tmp_path)
+
+
+FLAGS = ["--method", "--topk", "--data", "--teacher", "--epochs", "--seed", "--out", "--labels", "--weight", "--resume"]
+
+
+@pytest.mark.parametrize("flag", [*FLAGS, "--with-control", "--optim.lr", "--distill.blur", "--model.width"])
+def test_a_typo_in_a_flag_is_one_line_that_repeats_it(flag: str) -> None:
+    typo = flag[:-1] + "xq"
+    with pytest.raises(ValueError, match=f"Unrecognized options: {typo}") as mistake:
+        student(typo, "1")
+    assert "\n" not in str(mistake.value)
+
+
+@pytest.mark.parametrize(("typo", "meant"), [("--methd", "--method"), ("--with-contrl", "--with-control")])
+def test_a_small_typo_is_told_the_flag_that_was_meant(typo: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=rf"Perhaps you meant {meant}\?$"):
+        student(typo)
+
+
+@pytest.mark.parametrize(
+    "words", [["foo"], ["--topk"], ["--topk", "many"], ["--data.levels", "bin"], ["--method", "otx"]]
+)
+def test_every_mistake_ends_with_code_2_and_one_line(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("pkdot-distill: error: ")
+    assert output.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--topk", "0"],
+        ["--topk", "1.5"],
+        ["--topk", "many"],
+        ["--labels", "0"],
+        ["--labels", "nan"],
+        ["--epochs", "0"],
+        ["--method", "otx"],
+        ["--weight", "-1"],
+        ["--seed", "-1"],
+        ["--student", "blind"],
+        ["--data.val", "0.6", "--data.test", "0.5"],
+    ],
+)
+def test_a_value_out_of_range_is_told_with_its_name(words: list[str]) -> None:
+    with pytest.raises(ValueError, match=words[0].split(".")[-1].strip("-")):
+        student(*words)

@@ -1,0 +1,93 @@
+"""Data sets and configs small enough to train on within a test."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pkdot.config import (
+    DataConfig,
+    DistillConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    StudentRunConfig,
+    TeacherRunConfig,
+)
+
+DATASET_TOML = """
+name = "{name}"
+task = "{task}"
+targets = ["{target}"]
+{classes}
+prevalent = ["weak"]
+privileged = ["strong"]
+
+[modalities.weak]
+kind = "vector"
+source = "array"
+
+[modalities.strong]
+kind = "vector"
+source = "array"
+"""
+
+
+def write_vectors(
+    folder: Path,
+    *,
+    subjects: int = 12,
+    per_subject: int = 6,
+    seed: int = 0,
+    task: str = "classification",
+    name: str = "toy",
+) -> Path:
+    """A manifest of two vectors: ``strong`` tells the class well, ``weak`` a little."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(seed)
+    n = subjects * per_subject
+    level = np.tile(np.arange(per_subject) % 2, subjects)
+    sign = (2 * level - 1)[:, None]
+    np.save(folder / "weak.npy", (0.5 * sign + generator.normal(size=(n, 4))).astype(np.float32))
+    np.save(folder / "strong.npy", (2.0 * sign + generator.normal(size=(n, 3))).astype(np.float32))
+    regression = task == "regression"
+    names = ["low", "high"]
+    cells = [f"{sign[i, 0] + generator.normal():.4f}" if regression else names[level[i]] for i in range(n)]
+    rows = [f"s{i:03d},p{i // per_subject:02d},{cell}" for i, cell in enumerate(cells)]
+    (folder / "samples.csv").write_text("id,subject,answer\n" + "\n".join(rows) + "\n")
+    classes = "" if regression else 'classes = ["low", "high"]'
+    (folder / "dataset.toml").write_text(DATASET_TOML.format(name=name, task=task, target="answer", classes=classes))
+    return folder
+
+
+def teacher_config(data: Path | str, out: Path, **run: Any) -> TeacherRunConfig:
+    """Two epochs on a tiny set."""
+    return TeacherRunConfig(
+        DataConfig(source=str(data)),
+        ModelConfig(width=8),
+        OptimConfig(epochs=2, batch_size=16),
+        RunConfig(out=out, **run),
+    )
+
+
+def student_config(data: Path | str, out: Path, *, teacher: Path | None = None, **distill: Any) -> StudentRunConfig:
+    """Two epochs on a tiny set."""
+    return StudentRunConfig(
+        DataConfig(source=str(data)),
+        ModelConfig(width=8),
+        OptimConfig(epochs=2, batch_size=16),
+        DistillConfig(**distill),
+        RunConfig(out=out),
+        teacher=teacher,
+    )
+
+
+def run_files(folder: Path) -> set[str]:
+    """The names of the files in a run folder, with one word for TensorBoard's."""
+    return {"tensorboard" if path.name.startswith("events.") else path.name for path in folder.iterdir()}
+
+
+def metrics_of(folder: Path) -> Any:
+    """The content of a run's ``result.json``."""
+    return json.loads((folder / "result.json").read_text())

@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+
+from pkdot.config import TeacherRunConfig
+from pkdot.data.manifest import Manifest
+from pkdot.training import loop
+from pkdot.training.logbook import read_rows
+from pkdot.training.preparation import prepare
+from pkdot.training.teacher import RunResult, train_teacher
+from tests.support import run_files, teacher_config, write_vectors
+
+RUN_FILES = {
+    "config.toml",
+    "versions.json",
+    "metrics.jsonl",
+    "tensorboard",
+    "last.pt",
+    "best.safetensors",
+    "best.json",
+    "predictions.csv",
+    "result.json",
+}
+
+
+def test_a_teacher_run_leaves_every_file_of_the_run_folder(teacher: RunResult) -> None:
+    assert run_files(teacher.folder.path) == RUN_FILES
+
+
+def test_a_row_an_epoch_stands_in_the_metrics(teacher: RunResult) -> None:
+    rows = read_rows(teacher.folder.metrics)
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert {"accuracy", "macro_f1", "score", "loss"} <= rows[0]["val"].keys()
+
+
+def test_a_prediction_a_test_sample_stands_in_the_csv(teacher: RunResult) -> None:
+    lines = teacher.folder.predictions.read_text().splitlines()
+    assert lines[0] == "id,subject,answer,predicted_answer,p_low,p_high"
+    assert len(lines) == 1 + teacher.result["samples"]
+
+
+def test_a_teacher_learns_what_its_modalities_tell(vectors: Path, tmp_path: Path) -> None:
+    config = teacher_config(vectors, tmp_path)
+    config.optim.epochs = 8
+    assert train_teacher(config).metrics["accuracy"] > 0.9
+
+
+def test_equal_seeds_give_equal_weights_and_others_do_not(vectors: Path, teacher: RunResult, tmp_path: Path) -> None:
+    again = train_teacher(teacher_config(vectors, tmp_path))
+    other = train_teacher(teacher_config(vectors, tmp_path, seed=1))
+    assert again.folder.best.read_bytes() == teacher.folder.best.read_bytes()
+    assert again.folder.metrics.read_bytes() == teacher.folder.metrics.read_bytes()
+    assert other.folder.best.read_bytes() != teacher.folder.best.read_bytes()
+
+
+def test_test_data_are_read_only_after_the_model_is_selected(
+    vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = teacher_config(vectors, tmp_path)
+    prepared = prepare(config.data, config.optim, 0)
+    test = set(prepared.splits.test.tolist())
+    events: list[str] = []
+    read, fit = Manifest.read, loop.fit
+
+    def watched_read(self: Manifest, index: int) -> object:
+        events.append("test" if index in test else "other")
+        return read(self, index)
+
+    def watched_fit(*args: object, **kwargs: object) -> object:
+        progress = fit(*args, **kwargs)  # type: ignore[arg-type]
+        events.append("selected")
+        return progress
+
+    monkeypatch.setattr(Manifest, "read", watched_read)
+    monkeypatch.setattr("pkdot.training.teacher.fit", watched_fit)
+    train_teacher(config)
+    selected = events.index("selected")
+    assert "test" not in events[:selected]
+    assert events[selected + 1 :].count("test") == len(test)
+
+
+def test_a_diverging_run_says_so(vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = teacher_config(vectors, tmp_path)
+    monkeypatch.setattr("pkdot.training.loop.math.isfinite", lambda value: False)
+    with pytest.raises(ValueError, match="diverged in epoch 0, step 0"):
+        train_teacher(config)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("task", ["regression", "ordinal"])
+def test_other_tasks_train_to_the_end(tmp_path: Path, task: str) -> None:
+    data = write_vectors(tmp_path / "data", task=task)
+    config: TeacherRunConfig = teacher_config(data, tmp_path / "runs")
+    result = train_teacher(config).result
+    assert result["primary_metric"] == {"regression": "ccc", "ordinal": "qwk"}[task]
+    assert result["primary_metric"] in result["metrics"]
+
+
+def test_training_stops_when_patience_runs_out(vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = teacher_config(vectors, tmp_path)
+    config.optim.epochs, config.optim.patience = 9, 2
+    flat = {"score": 0.5, "loss": 1.0}
+    monkeypatch.setattr("pkdot.training.objectives.TeacherObjective.validate", lambda self: dict(flat))
+    run = train_teacher(config)
+    assert len(read_rows(run.folder.metrics)) == 3
+    assert run.result["best_epoch"] == 0
