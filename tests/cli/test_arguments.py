@@ -91,9 +91,7 @@ def test_a_small_typo_is_told_the_flag_that_was_meant(typo: str, meant: str) -> 
         student(typo)
 
 
-@pytest.mark.parametrize(
-    "words", [["foo"], ["--topk"], ["--topk", "many"], ["--data.levels", "bin"], ["--method", "otx"]]
-)
+@pytest.mark.parametrize("words", ["foo", "--topk", "--topk many", "--data.levels bin", "--method otx"])
 def test_every_mistake_ends_with_code_2_and_one_line(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 2
     output = capsys.readouterr()
