@@ -1,0 +1,86 @@
+"""The main job over seeds: how far the teacher is ahead of the undistilled student, and what distillation closes.
+
+    python benchmarks/main_job.py --seeds 5 --write benchmarks/results/main_job.md -- --method ot --topk 8
+
+Everything behind ``--`` goes to ``pkdot-distill``. Each seed trains its own teacher, student and control.
+"""
+
+import argparse
+import platform
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from pkdot.cli.arguments import parse
+from pkdot.config import StudentRunConfig
+from pkdot.metrics import paired_difference
+from pkdot.training.student import StudentResult, distill
+
+
+def run_seeds(flags: list[str], seeds: int, out: Path) -> list[StudentResult]:
+    """One teacher, student and control a seed, each in a folder of its own so that no teacher is shared."""
+    config = parse(StudentRunConfig, flags, command="pkdot-distill", description="")
+    results = []
+    for seed in range(seeds):
+        run = replace(config.run, seed=seed, out=out / f"seed{seed}")
+        results.append(distill(replace(config, run=run, with_control=True)))
+        print(f"seed {seed}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores(results[-1]).items()))
+    return results
+
+
+def scores(result: StudentResult) -> dict[str, float]:
+    """The primary metric of the three models."""
+    name = result.student.result["primary_metric"]
+    assert result.teacher is not None
+    assert result.control is not None
+    runs = {"teacher": result.teacher, "student": result.student, "control": result.control}
+    return {role: run.metrics[name] for role, run in runs.items()}
+
+
+def report(results: list[StudentResult], flags: list[str]) -> str:
+    """A Markdown table of the seeds, and the paired differences in points with their standard errors."""
+    rows = [scores(result) for result in results]
+    student = results[0].student.result
+    lines = [
+        "# The main job over seeds",
+        "",
+        f"`python benchmarks/main_job.py --seeds {len(rows)} -- {' '.join(flags)}`",
+        "",
+        f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; data {student['data']}, "
+        f"{student['samples']} test samples of {student['subjects']} held-out subjects; the split is the same for all "
+        f"seeds. Figures: test {student['primary_metric']}.",
+        "",
+        "| seed | teacher | student | control |",
+        "|---|---|---|---|",
+        *(
+            f"| {seed} | " + " | ".join(f"{value:.4f}" for value in row.values()) + " |"
+            for seed, row in enumerate(rows)
+        ),
+    ]
+    columns = {role: [row[role] for row in rows] for role in rows[0]}
+    means = " | ".join(f"{sum(column) / len(column):.4f}" for column in columns.values())
+    lines += [f"| mean | {means} |", "", "| paired difference (points) | mean | standard error |", "|---|---|---|"]
+    for left, right in (("teacher", "control"), ("student", "control")):
+        difference = paired_difference(columns[left], columns[right])
+        lines.append(f"| {left} - {right} | {100 * difference.mean:+.2f} | {100 * difference.standard_error:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--write", type=Path)
+    parser.add_argument("flags", nargs="*", help="flags of pkdot-distill, behind --")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        results = run_seeds(arguments.flags, arguments.seeds, Path(folder))
+        told = report(results, arguments.flags)
+    print(told)
+    if arguments.write:
+        arguments.write.write_text(told, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
