@@ -1,0 +1,184 @@
+"""What a target is: the size of the head, the task loss, and how predictions are read and scored."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pkdot.metrics import (
+    accuracy,
+    concordance,
+    macro_f1,
+    mean_absolute_error,
+    pearson,
+    quadratic_weighted_kappa,
+    r_squared,
+    root_mean_squared_error,
+)
+
+TaskKind = Literal["classification", "ordinal", "regression"]
+TaskLoss = Literal["auto", "cross-entropy", "corn", "ccc", "mse"]
+
+LOSSES_OF_KIND: dict[str, tuple[TaskLoss, ...]] = {
+    "classification": ("cross-entropy",),
+    "ordinal": ("cross-entropy", "corn"),
+    "regression": ("ccc", "mse"),
+}
+"""The task losses of each kind of target; the first one is what "auto" means."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A prediction task.
+
+    Attributes:
+        kind: classification, ordinal (classes on a scale) or regression.
+        targets: the names of the target columns; regression may have several.
+        classes: names of the classes, in the order of the scale for ordinal; empty for regression.
+        loss: the task loss; "auto" is resolved when the task is made.
+
+    Raises:
+        ValueError: a kind, loss, number of targets or classes that do not go together.
+    """
+
+    kind: TaskKind
+    targets: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    loss: TaskLoss = "auto"
+
+    def __post_init__(self) -> None:
+        if self.kind not in LOSSES_OF_KIND:
+            raise ValueError(f"task {self.kind!r} is not one of {', '.join(LOSSES_OF_KIND)}.")
+        if self.kind == "regression":
+            if not self.targets or self.classes:
+                raise ValueError("a regression has at least one target and no classes.")
+        elif len(self.targets) != 1 or len(set(self.classes)) < 2 or len(set(self.classes)) != len(self.classes):
+            raise ValueError(
+                f"a {self.kind} task has one target and at least two different classes; "
+                f"got targets {self.targets} and classes {self.classes}."
+            )
+        if self.loss == "auto":
+            object.__setattr__(self, "loss", LOSSES_OF_KIND[self.kind][0])
+        elif self.loss not in LOSSES_OF_KIND[self.kind]:
+            expected = " or ".join(LOSSES_OF_KIND[self.kind])
+            raise ValueError(f"task loss {self.loss!r} does not fit a {self.kind} task; expected {expected}.")
+
+    def with_loss(self, loss: TaskLoss) -> "Task":
+        """The same task with another loss; "auto" is the kind's usual one."""
+        return replace(self, loss=loss)
+
+    @property
+    def head_size(self) -> int:
+        """Width of the prediction: C, C - 1 for CORN, R for regression."""
+        if self.kind == "regression":
+            return len(self.targets)
+        return len(self.classes) - (self.loss == "corn")
+
+    @property
+    def primary_metric(self) -> str:
+        """The metric that selects models; higher is better."""
+        return {"classification": "accuracy", "ordinal": "qwk", "regression": "ccc"}[self.kind]
+
+    def task_loss(self, prediction: Tensor, target: Tensor, labelled: Tensor | None = None) -> Tensor:
+        """Mean loss over the labelled samples; 0 with a zero gradient where there is none.
+
+        Args:
+            prediction: ``(B, head_size)``.
+            target: ``(B,)`` int64, or ``(B, R)`` for regression; what stands in unlabelled rows does not matter.
+            labelled: ``(B,)`` bool; None means all.
+        """
+        if labelled is not None:
+            prediction, target = prediction[labelled], target[labelled]
+        if not len(prediction):
+            return prediction.sum() * 0.0
+        match self.loss:
+            case "cross-entropy":
+                return functional.cross_entropy(prediction, target)
+            case "corn":
+                return corn_loss(prediction, target)
+            case "ccc":
+                return concordance_loss(prediction, target)
+            case _:
+                return functional.mse_loss(prediction, target.to(prediction.dtype))
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        """``(B,)`` int64 class indices, or the ``(B, R)`` values themselves."""
+        if self.kind == "regression":
+            return prediction
+        if self.loss == "corn":
+            return (prediction.sigmoid().cumprod(-1) > 0.5).sum(-1)
+        return prediction.argmax(-1)
+
+    def probabilities(self, prediction: Tensor) -> Tensor:
+        """``(B, C)`` class probabilities. Raises ``ValueError`` for regression."""
+        if self.kind == "regression":
+            raise ValueError("a regression has no class probabilities.")
+        if self.loss != "corn":
+            return prediction.softmax(-1)
+        above = prediction.sigmoid().cumprod(-1)
+        ones, zeros = torch.ones_like(above[..., :1]), torch.zeros_like(above[..., :1])
+        return torch.cat([ones, above], -1) - torch.cat([above, zeros], -1)
+
+    def metrics(self, prediction: Tensor, target: Tensor) -> dict[str, float]:
+        """The kind's metrics over ``B`` labelled samples, from raw predictions; see :mod:`pkdot.metrics`."""
+        answer, truth = self.decode(prediction.detach().cpu()).numpy(), target.detach().cpu().numpy()
+        if self.kind == "regression":
+            agreement = concordance(answer, truth)
+            single = {f"ccc_{name}": float(value) for name, value in zip(self.targets, agreement, strict=True)}
+            return {
+                "ccc": float(agreement.mean()),
+                **(single if len(self.targets) > 1 else {}),
+                "rmse": root_mean_squared_error(answer, truth),
+                "pcc": float(pearson(answer, truth).mean()),
+                "mae": mean_absolute_error(answer, truth),
+                "r2": float(r_squared(answer, truth).mean()),
+            }
+        found = {"accuracy": accuracy(answer, truth), "macro_f1": macro_f1(answer, truth, len(self.classes))}
+        if self.kind == "ordinal":
+            found["mae"] = mean_absolute_error(answer, truth)
+            found["qwk"] = quadratic_weighted_kappa(answer, truth, len(self.classes))
+        return found
+
+
+def corn_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    r"""Conditional ordinal regression (Shi, Cao, Raschka 2021).
+
+    Logit k answers "above level k, given that it is above level k - 1", and is trained on those samples alone:
+
+    .. math:: L = -\frac{1}{\sum_k |S_k|} \sum_k \sum_{i \in S_k} \log p(y_i > k \mid y_i > k - 1)
+        \text{ or its complement,} \qquad S_k = \{i : y_i \ge k\}
+
+    The levels' probabilities then fall in order without a constraint on the weights. Use it for targets on a scale;
+    not for classes without an order.
+
+    Args:
+        prediction: ``(B, C - 1)`` logits.
+        target: ``(B,)`` int64 levels 0..C-1.
+    """
+    levels = torch.arange(prediction.shape[-1], device=prediction.device)
+    asked = target.unsqueeze(-1) >= levels
+    above = (target.unsqueeze(-1) > levels).to(prediction.dtype)
+    return functional.binary_cross_entropy_with_logits(prediction[asked], above[asked])
+
+
+def concordance_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    r"""1 - CCC, averaged over the output dimensions, with population moments over the batch.
+
+    .. math:: 1 - \frac{1}{R} \sum_r \frac{2 \operatorname{cov}_r}{\sigma_p^2 + \sigma_t^2 + (\mu_p - \mu_t)^2}
+
+    A batch of one sample, or a constant target, has no covariance to learn from; the gradient then still pulls the
+    mean and is finite.
+
+    Args:
+        prediction: ``(B, R)``.
+        target: ``(B, R)``.
+    """
+    target = target.to(prediction.dtype)
+    prediction_mean, target_mean = prediction.mean(0), target.mean(0)
+    deviation, target_deviation = prediction - prediction_mean, target - target_mean
+    covariance = (deviation * target_deviation).mean(0)
+    scale = deviation.square().mean(0) + target_deviation.square().mean(0) + (prediction_mean - target_mean).square()
+    tiny = torch.finfo(prediction.dtype).eps
+    return (1 - 2 * covariance / (scale + tiny)).mean()
