@@ -168,8 +168,7 @@ def concordance_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
     .. math:: 1 - \frac{1}{R} \sum_r \frac{2 \operatorname{cov}_r}{\sigma_p^2 + \sigma_t^2 + (\mu_p - \mu_t)^2}
 
-    A batch of one sample, or a constant target, has no covariance to learn from; the gradient then still pulls the
-    mean and is finite.
+    A batch of one sample, or a constant target, has no covariance to learn from: the loss is then 1 and its gradient 0.
 
     Args:
         prediction: ``(B, R)``.
