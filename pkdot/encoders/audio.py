@@ -1,0 +1,58 @@
+"""Sound."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pkdot.data.batch import Modality
+from pkdot.data.features import log_mel
+from pkdot.encoders.base import Encoder
+from pkdot.encoders.blocks import ResidualBlock
+from pkdot.encoders.standardise import RunningStandardise
+
+MELS = 64
+BANDS = 4
+"""Frequency bands that the last feature map keeps apart."""
+
+
+class AudioEncoder(Encoder):
+    """A residual 2-D convolutional network on the log-mel spectrogram; a token for every 0.16 s.
+
+    Each mel band is standardised over the training data and not within the window: how loud somebody speaks tells
+    of arousal.
+
+    Shapes: ``(B, time)`` waveforms to ``(B, L, width)``.
+
+    Raises:
+        ValueError: the modality has no sampling rate, or one so low that a window holds no sample.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("audio",)
+
+    def __init__(self, modality: Modality, width: int) -> None:
+        super().__init__(modality, width)
+        if modality.rate_hz is None:
+            raise ValueError("an audio modality needs rate_hz, its samples per second.")
+        self.rate_hz = modality.rate_hz
+        # A rate that leaves no sample in a window is told here, not at the first batch.
+        log_mel(torch.zeros(modality.shape), self.rate_hz, mels=MELS)
+        self.standardise = RunningStandardise(MELS)
+        self.layers = nn.Sequential(
+            nn.Unflatten(1, (1, MELS)),
+            nn.Conv2d(1, 16, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            ResidualBlock(16, 32, dims=2),
+            ResidualBlock(32, 64, dims=2),
+            ResidualBlock(64, 64, dims=2),
+            nn.AdaptiveAvgPool2d((BANDS, None)),
+            nn.Flatten(1, 2),
+            nn.Dropout(0.2),
+            nn.Conv1d(64 * BANDS, width, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens ``(B, L, width)`` over time."""
+        tokens: Tensor = self.layers(self.standardise(log_mel(x, self.rate_hz, mels=MELS)))
+        return tokens.transpose(1, 2)

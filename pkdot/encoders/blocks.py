@@ -1,0 +1,32 @@
+"""The residual block of the convolutional encoders."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d}
+NORMALISATIONS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions around a shortcut that halve every dimension but the channels (He et al., 2016).
+
+    Shapes: ``(B, inputs, ...)`` with ``dims`` dimensions of size ``n`` to ``(B, outputs, ...)`` of size ``ceil(n/2)``.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, dims: Literal[1, 2], kernel: int = 3) -> None:
+        super().__init__()
+        convolution, normalisation = CONVOLUTIONS[dims], NORMALISATIONS[dims]
+        self.body = nn.Sequential(
+            convolution(inputs, outputs, kernel, 2, kernel // 2, bias=False),
+            normalisation(outputs),
+            nn.ReLU(),
+            convolution(outputs, outputs, kernel, 1, kernel // 2, bias=False),
+            normalisation(outputs),
+        )
+        self.shortcut = nn.Sequential(convolution(inputs, outputs, 1, 2, bias=False), normalisation(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's output."""
+        return torch.relu(self.body(x) + self.shortcut(x))

@@ -1,0 +1,183 @@
+"""R3D-18 and R(2+1)D-18 for video, with the names and shapes of torchvision's weights."""
+
+import pickle
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pkdot.data.batch import Modality
+from pkdot.encoders.base import Encoder
+
+KINETICS_MEAN, KINETICS_DEVIATION = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
+
+
+class FactoredConv(nn.Sequential):
+    """A convolution over space, then one over time: the "(2+1)D" of R(2+1)D."""
+
+    def __init__(self, inputs: int, outputs: int, middle: int, stride: int) -> None:
+        super().__init__(
+            nn.Conv3d(inputs, middle, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False),
+            nn.BatchNorm3d(middle),
+            nn.ReLU(inplace=True),
+            nn.Conv3d(middle, outputs, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False),
+        )
+
+
+class VideoBlock(nn.Module):
+    """Two 3 x 3 x 3 convolutions, whole or factored, around a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, *, factored: bool) -> None:
+        super().__init__()
+        # As many channels between the factors as give both forms the same number of weights.
+        middle = (inputs * outputs * 27) // (inputs * 9 + 3 * outputs)
+
+        def convolution(inputs: int, stride: int) -> nn.Module:
+            if factored:
+                return FactoredConv(inputs, outputs, middle, stride)
+            return nn.Conv3d(inputs, outputs, 3, stride, 1, bias=False)
+
+        self.conv1 = nn.Sequential(convolution(inputs, stride), nn.BatchNorm3d(outputs), nn.ReLU(inplace=True))
+        self.conv2 = nn.Sequential(convolution(outputs, 1), nn.BatchNorm3d(outputs))
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(nn.Conv3d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm3d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's output."""
+        return torch.relu(self.conv2(self.conv1(x)) + self.downsample(x))
+
+
+class VideoResNet18(nn.Module):
+    """The 18-layer video ResNet without its classifier; ``state_dict`` has torchvision's keys without ``fc``.
+
+    Shapes: ``(B, channels, T, H, W)`` to ``(B, 512, ceil(T / 8), ceil(H / 16), ceil(W / 16))``.
+    """
+
+    def __init__(self, channels: int, *, factored: bool) -> None:
+        super().__init__()
+        if factored:
+            self.stem = nn.Sequential(
+                nn.Conv3d(channels, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
+                nn.BatchNorm3d(45),
+                nn.ReLU(inplace=True),
+                nn.Conv3d(45, 64, (3, 1, 1), 1, (1, 0, 0), bias=False),
+                nn.BatchNorm3d(64),
+                nn.ReLU(inplace=True),
+            )
+        else:
+            self.stem = nn.Sequential(
+                nn.Conv3d(channels, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False),
+                nn.BatchNorm3d(64),
+                nn.ReLU(inplace=True),
+            )
+
+        def layer(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+            return nn.Sequential(
+                VideoBlock(inputs, outputs, stride, factored=factored),
+                VideoBlock(outputs, outputs, 1, factored=factored),
+            )
+
+        self.layer1 = layer(64, 64, 1)
+        self.layer2 = layer(64, 128, 2)
+        self.layer3 = layer(128, 256, 2)
+        self.layer4 = layer(256, 512, 2)
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The last feature map."""
+        features: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
+        return features
+
+
+class R3D18(Encoder):
+    """R3D-18 (Tran et al., 2018, arXiv 1711.11248), the video backbone of PKDOT; a token for each place and time.
+
+    For accelerators and for weights from Kinetics-400 (:meth:`load_torchvision`); the small ``video`` encoder
+    suits a CPU and a few hundred clips. The released PKDOT code freezes the backbone together with a classifier that
+    was never trained; here all of it learns.
+
+    Shapes: ``(B, channels, T, H, W)`` in [0, 1] to ``(B, ceil(T/8) * ceil(H/16) * ceil(W/16), width)``.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("video",)
+    factored: ClassVar[bool] = False
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, modality: Modality, width: int) -> None:
+        super().__init__(modality, width)
+        channels = modality.shape[0]
+        self.trunk = VideoResNet18(channels, factored=self.factored)
+        self.projection = nn.Linear(512, width)
+        grey = channels != 3
+        mean, deviation = torch.tensor(KINETICS_MEAN), torch.tensor(KINETICS_DEVIATION)
+        for name, value in (("mean", mean), ("deviation", deviation)):
+            value = value.mean().expand(channels) if grey else value
+            self.register_buffer(name, value.reshape(-1, 1, 1, 1).clone(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens, one for each cell of the last feature map, in the order time, row, column."""
+        features = self.trunk((x - self.mean) / self.deviation)
+        tokens: Tensor = self.projection(features.flatten(2).transpose(1, 2))
+        return tokens
+
+    def load_torchvision(self, path: Path) -> None:
+        """Load torchvision's weights for this architecture, ``.pt`` / ``.pth`` or ``.safetensors``; ``fc`` is dropped.
+
+        Where the video does not have three channels, the stem starts from the mean over them, scaled to keep the
+        size of its output.
+
+        Raises:
+            ValueError: the file cannot be read, or its keys or shapes are not those of this architecture.
+        """
+        weights = {key: value for key, value in _read_weights(path).items() if not key.startswith("fc.")}
+        stem, channels = weights.get("stem.0.weight"), self.modality.shape[0]
+        if stem is not None and stem.dim() == 5 and stem.shape[1] != channels:
+            repeated = stem.mean(1, keepdim=True).expand(-1, channels, -1, -1, -1)
+            weights["stem.0.weight"] = repeated * (stem.shape[1] / channels)
+        own = self.trunk.state_dict()
+        missing, unexpected = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+        if missing or unexpected:
+            raise ValueError(
+                f"{path}: not the weights of {type(self).__name__}: {_some(missing)} missing, "
+                f"{_some(unexpected)} unexpected."
+            )
+        for key, value in own.items():
+            if weights[key].shape != value.shape:
+                raise ValueError(f"{path}: {key} has shape {tuple(weights[key].shape)}, not {tuple(value.shape)}.")
+        self.trunk.load_state_dict(weights)
+
+
+class R2Plus1D18(R3D18):
+    """R(2+1)D-18 (Tran et al., 2018, arXiv 1711.11248): R3D-18 with each convolution factored into space and time.
+
+    As large as R3D-18, easier to optimise, slower on a CPU. Everything else is as in :class:`R3D18`.
+    """
+
+    factored: ClassVar[bool] = True
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"{path}: no readable weights ({str(error).splitlines()[0] if str(error) else 'empty'})."
+        ) from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(f"{path}: expected a state_dict, a mapping from names to tensors, and nothing around it.")
+    return weights
+
+
+def _some(keys: list[str]) -> str:
+    if len(keys) <= 3:
+        return ", ".join(keys) or "nothing"
+    return f"{', '.join(keys[:3])} and {len(keys) - 3} more"

@@ -1,0 +1,38 @@
+"""Vectors: measurements without an order."""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from pkdot.data.batch import Modality
+from pkdot.encoders.base import Encoder
+from pkdot.encoders.standardise import RunningStandardise
+
+TOKENS = 4
+"""Tokens that a vector becomes: a single one would leave a cross-attention nothing to choose from."""
+
+
+class VectorEncoder(Encoder):
+    """A two-layer perceptron on the standardised vector, whose output is cut into four tokens.
+
+    Shapes: ``(B, d)`` to ``(B, 4, width)``.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("vector",)
+
+    def __init__(self, modality: Modality, width: int) -> None:
+        super().__init__(modality, width)
+        (features,) = modality.shape
+        self.standardise = RunningStandardise(features)
+        self.layers = nn.Sequential(
+            nn.Linear(features, 2 * width),
+            nn.GELU(),
+            nn.Dropout(0.1),
+            nn.Linear(2 * width, TOKENS * width),
+            nn.Unflatten(1, (TOKENS, width)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens ``(B, 4, width)``."""
+        tokens: Tensor = self.layers(self.standardise(x))
+        return tokens

@@ -1,0 +1,93 @@
+"""The student that imagines what it does not see."""
+
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from pkdot.config import ModelConfig
+from pkdot.data.batch import Schema
+from pkdot.encoders.fusion import ConcatFusion
+from pkdot.encoders.streams import Stream, StreamEncoders
+from pkdot.model import Output
+from pkdot.students.tnet import TNet
+
+
+class HallucinatingStudent(nn.Module):
+    """The visual student with a T-Net for every privileged modality, fused as if all modalities were there.
+
+    The student of PKDOT (arXiv 2401.15489). A T-Net learns from the teacher's stream alone
+    (:meth:`hallucination_loss`): its input is detached from the prevalent encoders, and the fusion reads a detached
+    copy of its output. So the weight between the losses does not change what it learns, and it stays a guess of the
+    privileged stream. The released code never trains it; here an untrained one refuses to predict.
+
+    Use it to see what a hallucinated stream adds. :class:`~pkdot.students.visual.VisualStudent` is the default: a
+    T-Net adds no information, and in a student that learns end to end what is distilled reaches the encoder anyway.
+
+    Shapes: modalities ``(B, *shape)`` to embedding ``(B, width)``, prediction ``(B, head_size)``, a stream
+    ``(B, width)`` a prevalent modality, and under a privileged modality's name its hallucinated stream, which is
+    standardised per coordinate.
+
+    Raises:
+        ValueError: the schema has no privileged modality.
+    """
+
+    def __init__(self, schema: Schema, config: ModelConfig) -> None:
+        super().__init__()
+        if not schema.privileged:
+            raise ValueError(f"{schema.name} has no privileged modality to hallucinate; use the visual student.")
+        prevalent, privileged, width = len(schema.prevalent), len(schema.privileged), config.width
+        self.privileged = schema.privileged
+        self.streams = StreamEncoders(schema, schema.prevalent, config)
+        self.tnets = nn.ModuleList(TNet(prevalent * width, width) for _ in schema.privileged)
+        self.fusion = ConcatFusion(prevalent + privileged, width)
+        self.head = nn.Linear(width, schema.task.head_size)
+
+    def forward(self, modalities: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Output:
+        """The student's output.
+
+        Raises:
+            RuntimeError: in eval mode with a T-Net that was never trained.
+            ValueError: a prevalent modality is not given or misshapen.
+        """
+        self._refuse_untrained()
+        streams = self.streams(modalities, present)
+        seen = torch.cat([stream.pooled for stream in streams.values()], 1).detach()
+        imagined = {name: tnet(seen) for name, tnet in self._named_tnets()}
+        everywhere = torch.ones(len(seen), dtype=torch.bool, device=seen.device)
+        parts = [Stream(stream.detach()[:, None], stream.detach(), everywhere) for stream in imagined.values()]
+        embedding = self.fusion([*streams.values(), *parts])
+        pooled = {name: stream.pooled for name, stream in streams.items()}
+        return Output(embedding, self.head(embedding), {**pooled, **imagined})
+
+    def hallucination_loss(self, output: Output, teacher_streams: Mapping[str, Tensor]) -> Tensor:
+        """Mean over the privileged modalities of :meth:`TNet.loss`; trains the T-Nets and nothing else.
+
+        Args:
+            output: of this student, for the same samples.
+            teacher_streams: ``(B, width)`` for every privileged modality; zeros where a sample lacks it.
+
+        Raises:
+            ValueError: a privileged stream is missing, or has another width.
+        """
+        losses = []
+        for name, tnet in self._named_tnets():
+            if name not in teacher_streams:
+                raise ValueError(f"the teacher has no stream {name!r}, only {', '.join(teacher_streams) or 'none'}.")
+            losses.append(tnet.loss(output.streams[name], teacher_streams[name]))
+        return torch.stack(losses).mean()
+
+    def _named_tnets(self) -> Iterator[tuple[str, TNet]]:
+        for name, tnet in zip(self.privileged, self.tnets, strict=True):
+            yield name, cast(TNet, tnet)
+
+    def _refuse_untrained(self) -> None:
+        if self.training:
+            return
+        for name, tnet in self._named_tnets():
+            if not int(tnet.trained):
+                raise RuntimeError(
+                    f"the T-Net that hallucinates {name!r} was never trained: its output would be noise. "
+                    "Train the student with hallucination_loss, or load one that was."
+                )

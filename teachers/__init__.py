@@ -1,0 +1,13 @@
+"""Teachers: models that read every modality. A teacher is built as ``TEACHERS[name](schema, model_config)``."""
+
+from torch import nn
+
+from pkdot.teachers.concat import ConcatTeacher
+from pkdot.teachers.cross_attention import CrossAttentionTeacher
+
+__all__ = ["TEACHERS", "ConcatTeacher", "CrossAttentionTeacher"]
+
+TEACHERS: dict[str, type[nn.Module]] = {
+    "cross-attention": CrossAttentionTeacher,
+    "concat": ConcatTeacher,
+}
