@@ -1,0 +1,149 @@
+"""The BioVid Heat Pain Database, Parts A and B, in the layout in which its owners deliver it.
+
+::
+
+    PartA/
+      starting_point/samples.csv                                 (or PartA/samples.csv)
+      video/<subject>/<sample>.mp4                               (or video_frames/<subject>/<sample>/img_00001.jpg ...)
+      biosignals_filtered/<subject>/<sample>_bio.csv
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pkdot.config import DataConfig
+from pkdot.data.batch import Modality, Record, Schema
+from pkdot.data.media import evenly_spaced, read_frames, read_mp4
+from pkdot.data.tables import Row, read_numbers, read_rows
+from pkdot.tasks import Task
+
+LEVELS = ("BL1", "PA1", "PA2", "PA3", "PA4")
+SECONDS = 5.5
+RATE_HZ = 512
+SAMPLES = 2816
+CHANNELS = {
+    "A": ("gsr", "ecg", "emg_trapezius"),
+    "B": ("gsr", "ecg", "emg_trapezius", "emg_corrugator", "emg_zygomaticus"),
+}
+"""Biosignals by part. Part A has no electrodes on the face: its files may have the columns, without a meaning."""
+
+_COLUMNS = ("subject_id", "subject_name", "class_id", "class_name", "sample_id", "sample_name")
+_SAMPLE_NAME = re.compile(r"(\d{6}_[mw]_\d{2})-(BL1|PA[1-4])-(\d{3})")
+_ROWS = (2800, 2830)
+
+
+class BioVid:
+    """Clips of people under heat pain: video is prevalent, biosignals are privileged.
+
+    ``levels`` "binary" is the classification of BL1 against PA4, the other levels are left out; "ordinal" is
+    BL1 < PA1 < PA2 < PA3 < PA4. The biosignals come in physical units, as recorded.
+    """
+
+    def __init__(self, folder: Path, rows: Sequence[Row], config: DataConfig, name: str):
+        classes = (LEVELS[0], LEVELS[-1]) if config.levels == "binary" else LEVELS
+        rows = [row for row in rows if row.cells["class_name"] in classes]
+        if not rows:
+            raise ValueError(f"{folder}: samples.csv lists no sample of the classes {', '.join(classes)}.")
+        self.folder = folder
+        self.config = config
+        self.channels = CHANNELS[config.part]
+        self.schema = Schema(
+            name=name,
+            task=Task("classification" if config.levels == "binary" else "ordinal", ("pain",), classes),
+            modalities={
+                "video": Modality(
+                    "video", (3, config.frames, config.image_size, config.image_size), config.frames / SECONDS
+                ),
+                "physio": Modality("signal", (len(self.channels), SAMPLES), RATE_HZ),
+            },
+            prevalent=("video",),
+            privileged=("physio",),
+        )
+        self.records: Sequence[Record] = [
+            Record(
+                id=row.cells["sample_name"],
+                subject=row.cells["subject_name"],
+                target=(float(classes.index(row.cells["class_name"])),),
+            )
+            for row in rows
+        ]
+
+    @classmethod
+    def open(cls, path: Path | None, config: DataConfig) -> "BioVid":
+        """Open the folder that holds PartA and PartB, or one of these.
+
+        Raises:
+            ValueError: no such layout, or samples.csv does not say what it should, with its line and field.
+        """
+        if path is None:
+            raise ValueError("biovid needs the folder of the data set: --data biovid:PATH.")
+        return cls.read_layout(path, config, name="biovid")
+
+    @classmethod
+    def read_layout(cls, path: Path, config: DataConfig, *, name: str) -> "BioVid":
+        """As :meth:`open`, under another name in the schema."""
+        folder = path / f"Part{config.part}"
+        folder = folder if folder.is_dir() else path
+        for table in (folder / "starting_point" / "samples.csv", folder / "samples.csv"):
+            if table.is_file():
+                rows = read_rows(table, _COLUMNS, "\t")
+                _check_rows(rows)
+                return cls(folder, rows, config, name)
+        raise ValueError(
+            f"{path}: no BioVid Part {config.part} here; expected Part{config.part}/starting_point/samples.csv."
+        )
+
+    def read(self, index: int) -> dict[str, Tensor]:
+        """``video`` uint8 ``(3, T, H, W)`` and ``physio`` float32 ``(channels, 2816)``; missing files are left out."""
+        record = self.records[index]
+        readings = {"video": self._video(record), "physio": self._physio(record)}
+        return {name: reading for name, reading in readings.items() if reading is not None}
+
+    def _video(self, record: Record) -> Tensor | None:
+        count, size = self.config.frames, self.config.image_size
+        folder = self.folder / "video_frames" / record.subject / record.id
+        if folder.is_dir():
+            files = sorted(folder.glob("img_*.jpg"))
+            if not files:
+                raise ValueError(f"{folder}: expected frames img_00001.jpg and on, found none.")
+            return torch.from_numpy(read_frames([files[i] for i in evenly_spaced(len(files), count)], size))
+        film = self.folder / "video" / record.subject / f"{record.id}.mp4"
+        return torch.from_numpy(read_mp4(film, count, size)) if film.is_file() else None
+
+    def _physio(self, record: Record) -> Tensor | None:
+        path = self.folder / "biosignals_filtered" / record.subject / f"{record.id}_bio.csv"
+        if not path.is_file():
+            return None
+        signal = read_numbers(path, self.channels, "\t")
+        least, most = _ROWS
+        if not least <= len(signal) <= most:
+            raise ValueError(f"{path}: got {len(signal)} rows, expected {least} to {most} (5.5 s at 512 Hz).")
+        # A few recordings are some samples short or long; the last value stands in for what is missing.
+        signal = np.pad(signal, ((0, max(0, SAMPLES - len(signal))), (0, 0)), mode="edge")[:SAMPLES]
+        return torch.from_numpy(np.ascontiguousarray(signal.T, dtype=np.float32))
+
+
+def _check_rows(rows: Sequence[Row]) -> None:
+    seen: dict[str, int] = {}
+    for row in rows:
+        cells = row.cells
+        if cells["class_name"] not in LEVELS:
+            raise row.error("class_name", f"one of {', '.join(LEVELS)}")
+        level = LEVELS.index(cells["class_name"])
+        if cells["class_id"] != str(level):
+            raise row.error("class_id", f"{level}, the number of class {cells['class_name']}")
+        name = _SAMPLE_NAME.fullmatch(cells["sample_name"])
+        if name is None:
+            raise row.error("sample_name", "subject-class-number, such as 071309_w_21-PA4-006")
+        if name[2] != cells["class_name"]:
+            raise row.error("sample_name", f"a sample of class {cells['class_name']}")
+        if name[1] != cells["subject_name"]:
+            raise row.error("subject_name", f"{name[1]}, the subject of sample {cells['sample_name']}")
+        if cells["sample_name"] in seen:
+            raise row.error("sample_name", f"every sample once; it stands in line {seen[cells['sample_name']]} too")
+        seen[cells["sample_name"]] = row.line

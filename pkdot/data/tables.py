@@ -1,0 +1,91 @@
+"""Text tables with a header, read so that a wrong cell is found again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: its cells by column, and where it stands."""
+
+    path: Path
+    line: int
+    cells: dict[str, str]
+
+    def error(self, field: str, expected: str) -> ValueError:
+        """What to raise if a cell is not what was expected."""
+        return ValueError(
+            f"{self.path}, line {self.line}, field {field}: got {self.cells[field]!r}, expected {expected}."
+        )
+
+
+def read_rows(path: Path, columns: Sequence[str], delimiter: str) -> list[Row]:
+    """The lines below the header, without blank ones; cells lose the blanks around them.
+
+    Raises:
+        ValueError: the file cannot be read as text, a column is missing or a line has too few or too many cells.
+    """
+    lines = _text(path).splitlines()
+    header = _header(path, lines, columns, delimiter)
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        cells = [cell.strip() for cell in line.split(delimiter)]
+        if len(cells) != len(header):
+            raise ValueError(
+                f"{path}, line {number}: got {len(cells)} cells, expected {len(header)}: {', '.join(header)}."
+            )
+        rows.append(Row(path, number, dict(zip(header, cells, strict=True))))
+    return rows
+
+
+def read_numbers(path: Path, columns: Sequence[str], delimiter: str) -> NDArray[np.float64]:
+    """The named columns as ``(lines, len(columns))``, in the order of ``columns``, all finite.
+
+    Raises:
+        ValueError: as :func:`read_rows`; or a cell is not a finite number, with its line and column.
+    """
+    lines = _text(path).splitlines()
+    header = _header(path, lines, columns, delimiter)
+    places = [header.index(column) for column in columns]
+    try:
+        numbers = np.loadtxt(lines[1:], np.float64, comments=None, delimiter=delimiter, usecols=places, ndmin=2)
+    except ValueError:
+        numbers = None
+    if numbers is None or not np.isfinite(numbers).all():
+        raise _first_bad_number(path, columns, delimiter)
+    return numbers
+
+
+def _first_bad_number(path: Path, columns: Sequence[str], delimiter: str) -> ValueError:
+    for row in read_rows(path, columns, delimiter):
+        for column in columns:
+            try:
+                good = np.isfinite(float(row.cells[column]))
+            except ValueError:
+                good = False
+            if not good:
+                return row.error(column, "a finite number")
+    return ValueError(f"{path}: expected a table of numbers.")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected a readable text file: {error}") from error
+
+
+def _header(path: Path, lines: list[str], columns: Sequence[str], delimiter: str) -> list[str]:
+    header = [cell.strip() for cell in lines[0].split(delimiter)] if lines else []
+    for column in columns:
+        if column not in header:
+            separated = {"\t": "tabs", ",": "commas"}.get(delimiter, repr(delimiter))
+            expected = f"{', '.join(columns)} separated by {separated}"
+            raise ValueError(f"{path}, line 1: no column {column!r} among {header}; expected {expected}.")
+    return header
