@@ -138,7 +138,8 @@ def power_spectrogram(
         sides[0] = 1.0
         if bins % 2 == 0:
             sides[-1] = 1.0
-        return (power * sides).transpose(-1, -2)
+        density: Tensor = (power * sides).transpose(-1, -2)
+    return density
 
 
 def spectrogram(

@@ -1,0 +1,208 @@
+"""From a data set and indices to batches, in an order that (seed, epoch) alone decides."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+from tqdm.auto import tqdm
+
+from pkdot.data.augment import augment_sample, to_unit
+from pkdot.data.batch import Batch, MultimodalDataset, Record, Schema
+
+Sample = dict[str, Tensor]
+
+
+@dataclass
+class SampleCache:
+    """Decoded samples in memory, up to ``limit_mb`` (1 MB = 2^20 bytes); what comes after that is not kept.
+
+    One cache belongs to one data set, and may serve several loaders of it.
+    """
+
+    limit_mb: float
+    used_bytes: int = 0
+    _samples: dict[int, Sample] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def get(self, index: int) -> Sample | None:
+        """The sample, if it is kept."""
+        return self._samples.get(index)
+
+    def add(self, index: int, sample: Sample) -> bool:
+        """Keep a sample. False when there is no room for it."""
+        size = sum(tensor.nbytes for tensor in sample.values())
+        if index in self._samples:
+            return True
+        if self.used_bytes + size > self.limit_mb * 2**20:
+            return False
+        self._samples[index] = sample
+        self.used_bytes += size
+        return True
+
+    def __getstate__(self) -> dict[str, object]:
+        # A worker that is spawned gets its own empty cache, not a copy of gigabytes.
+        return {"limit_mb": self.limit_mb, "used_bytes": 0, "_samples": {}}
+
+
+@dataclass
+class Loader:
+    """Batches of some of a data set's samples.
+
+    Attributes:
+        indices: ``(n,)`` which records, in the order in which they come unless ``shuffle``.
+        labelled: bool, one for each record of the data set; a record whose target is None must be False.
+        seed: decides order and augmentation, together with the epoch and the sample's index; the number of workers
+            has no part in it.
+        workers: processes that read beside this one. They use what the cache holds and add nothing to it.
+        drop_last: leave out the last batch if it is smaller than the others.
+    """
+
+    dataset: MultimodalDataset
+    indices: np.ndarray
+    labelled: np.ndarray
+    batch_size: int
+    seed: int = 0
+    shuffle: bool = False
+    augment: bool = False
+    workers: int = 0
+    cache: SampleCache = field(default_factory=lambda: SampleCache(0))
+    drop_last: bool = False
+
+    def __len__(self) -> int:
+        return len(self._batches(0))
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from number ``start`` on; those before it are not read.
+
+        Raises:
+            ValueError: a sample that cannot be read, has the wrong shape, or is not finite.
+        """
+        batches = self._batches(epoch)[start:]
+        if self.workers == 0 or not batches:
+            for indices in batches:
+                yield self._read_batch(indices, epoch)
+            return
+        reader = DataLoader(
+            _Reader(self, epoch),
+            batch_size=None,
+            sampler=batches,
+            num_workers=min(self.workers, len(batches)),
+            generator=torch.Generator().manual_seed(0),  # torch's own stream stays where it is
+        )
+        for batch in reader:
+            if isinstance(batch, ValueError):
+                raise batch
+            yield batch
+
+    def preload(self) -> None:
+        """Read samples into the cache until it is full. Raises ``ValueError`` for the first bad one."""
+        waiting = [int(index) for index in self.indices if self.cache.get(int(index)) is None]
+        if self.cache.limit_mb <= 0:
+            return
+        for index in tqdm(waiting, desc="reading", unit="sample", disable=None, leave=False):
+            if not self.cache.add(index, self._read(index)):
+                return
+
+    def _batches(self, epoch: int) -> list[list[int]]:
+        order = self.indices
+        if self.shuffle:
+            order = np.random.default_rng(np.random.SeedSequence([self.seed, epoch])).permutation(order)
+        batches = [order[i : i + self.batch_size].tolist() for i in range(0, len(order), self.batch_size)]
+        return batches[:-1] if self.drop_last and batches and len(batches[-1]) < self.batch_size else batches
+
+    def _read_batch(self, indices: list[int], epoch: int) -> Batch:
+        schema, records = self.dataset.schema, [self.dataset.records[index] for index in indices]
+        samples = [self._sample(index) for index in indices]
+        if self.augment:
+            samples = [
+                augment_sample(sample, schema, sample_generator(self.seed, epoch, index))
+                for index, sample in zip(indices, samples, strict=True)
+            ]
+        return collate(samples, records, self.labelled[indices], schema)
+
+    def _sample(self, index: int) -> Sample:
+        kept = self.cache.get(index)
+        if kept is not None:
+            return kept
+        sample = self._read(index)
+        if get_worker_info() is None:
+            self.cache.add(index, sample)
+        return sample
+
+    def _read(self, index: int) -> Sample:
+        sample = self.dataset.read(index)
+        check_sample(sample, self.dataset.records[index], self.dataset.schema)
+        return sample
+
+
+def sample_generator(seed: int, epoch: int, index: int) -> torch.Generator:
+    """The generator of one sample's augmentation in one epoch."""
+    # The spawn key keeps this stream apart from the order of the epochs, which has the same seed.
+    sequence = np.random.SeedSequence([seed, epoch, index], spawn_key=(1,))
+    return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
+
+
+def check_sample(sample: Sample, record: Record, schema: Schema) -> None:
+    """Raise ``ValueError`` naming sample and modality unless every stream is known, finite and in its shape."""
+    for name, tensor in sample.items():
+        where = f"sample {record.id!r}, modality {name!r}"
+        if name not in schema.modalities:
+            raise ValueError(f"{where}: not a modality of {schema.name!r} ({', '.join(schema.modalities)}).")
+        expected = schema.modalities[name].shape
+        if tuple(tensor.shape) != expected:
+            raise ValueError(f"{where}: expected shape {expected}, got {tuple(tensor.shape)}.")
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            position = tuple(int(i) for i in (~tensor.isfinite()).nonzero()[0])
+            raise ValueError(f"{where}: expected finite numbers, got {float(tensor[position])} at {position}.")
+
+
+def collate(samples: Sequence[Sample], records: Sequence[Record], labelled: np.ndarray, schema: Schema) -> Batch:
+    """Put samples side by side: uint8 becomes float32 in [0, 1], a missing modality a row of zeros.
+
+    The target of an unlabelled sample is 0, whatever its record says: a label that may not be used leaves no trace.
+    """
+    modalities, present = {}, {}
+    for name, modality in schema.modalities.items():
+        mask = torch.tensor([name in sample for sample in samples])
+        rows = [sample.get(name) for sample in samples]
+        if all(row is not None and row.dtype == torch.uint8 for row in rows):
+            stacked = to_unit(torch.stack([row for row in rows if row is not None]))
+        else:
+            empty = torch.zeros(modality.shape)
+            stacked = torch.stack([empty if row is None else _to_float(row, modality.kind) for row in rows])
+        modalities[name], present[name] = stacked, mask
+    known = torch.from_numpy(np.ascontiguousarray(labelled, dtype=bool))
+    return Batch(tuple(record.id for record in records), modalities, present, _targets(records, known, schema), known)
+
+
+def _to_float(tensor: Tensor, kind: str) -> Tensor:
+    return to_unit(tensor) if kind in ("image", "video") else tensor.float()
+
+
+def _targets(records: Sequence[Record], known: Tensor, schema: Schema) -> Tensor:
+    width = len(schema.task.targets)
+    rows = [
+        record.target if keep and record.target is not None else (0.0,) * width
+        for record, keep in zip(records, known.tolist(), strict=True)
+    ]
+    if schema.task.kind == "regression":
+        return torch.tensor(rows, dtype=torch.float32)
+    return torch.tensor([int(row[0]) for row in rows], dtype=torch.int64)
+
+
+class _Reader(Dataset[Batch | ValueError]):
+    """Reads whole batches in a worker. An error travels as a value: torch would wrap it in the worker's traceback."""
+
+    def __init__(self, loader: Loader, epoch: int) -> None:
+        self._loader, self._epoch = loader, epoch
+
+    def __getitem__(self, indices: list[int]) -> Batch | ValueError:
+        try:
+            return self._loader._read_batch(indices, self._epoch)
+        except ValueError as error:
+            return ValueError(str(error))
