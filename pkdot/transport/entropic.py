@@ -1,0 +1,99 @@
+r"""Entropic optimal transport as a differentiable function of the cost and of both histograms.
+
+.. math::
+    \mathrm{OT}_\varepsilon(C, a, b) = \min_{P \in \Pi(a, b)} \langle P, C \rangle
+    + \varepsilon \, \mathrm{KL}(P \,\|\, a b^\top) = \langle a, f \rangle + \langle b, g \rangle
+
+By the envelope theorem (Danskin) the gradients at the solution are the solution's own parts:
+:math:`\partial C = P`, :math:`\partial a = f`, :math:`\partial b = g`, the potentials up to a constant.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pkdot.transport.sinkhorn import Potentials, solve, solve_symmetric
+from pkdot.transport.softmin import SMALLEST_EXPONENT
+
+Solver = Callable[..., Potentials]
+
+
+class Settings(NamedTuple):
+    """How exactly a problem is solved."""
+
+    eps: float
+    tol: float
+    max_iter: int
+    dtype: torch.dtype
+
+
+class EntropicOT(NamedTuple):
+    """Transport costs ``(P,)`` with their gradient, and how well each problem was solved."""
+
+    value: Tensor
+    marginal_error: Tensor
+    iterations: Tensor
+
+
+def entropic_ot(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> EntropicOT:
+    """OT between histograms ``a (P, N)`` and ``b (P, M)`` at cost ``(P, N, M)`` or, shared, ``(1, N, M)``.
+
+    First derivatives only: differentiating the gradient raises ``RuntimeError``.
+    """
+    return EntropicOT(*_Envelope.apply(cost, a, b, settings, solve))
+
+
+def entropic_self_ot(cost: Tensor, a: Tensor, settings: Settings) -> EntropicOT:
+    """OT between a histogram and itself, at a symmetric cost: :func:`entropic_ot` by the faster symmetric sweeps."""
+    return EntropicOT(*_Envelope.apply(cost, a, a, settings, solve_symmetric))
+
+
+def plan(cost: Tensor, a: Tensor, b: Tensor, f: Tensor, g: Tensor, eps: float) -> Tensor:
+    """``(P, N, M)`` transport plan of a pair of potentials."""
+    exponent = (f.unsqueeze(-1) + g.unsqueeze(-2) - cost) / eps
+    return a.unsqueeze(-1) * b.unsqueeze(-2) * exponent.clamp_(min=SMALLEST_EXPONENT).exp_()
+
+
+class _Envelope(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, cost: Tensor, a: Tensor, b: Tensor, settings: Settings, solver: Solver
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        potentials = solver(cost, a, b, **settings._asdict())
+        f, g = potentials.f, potentials.g
+        value = (a * f).sum(-1) + (b * g).sum(-1)
+        error = potentials.marginal_error
+        ctx.save_for_backward(cost, a, b, f, g)
+        ctx.eps = settings.eps
+        ctx.mark_non_differentiable(error, potentials.iterations)
+        return value, error, potentials.iterations
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+        inputs = cost, a, b, f, g = ctx.saved_tensors
+        to_cost = to_a = to_b = None
+        if ctx.needs_input_grad[0]:
+            to_cost = plan(*inputs, ctx.eps) * upstream[:, None, None]
+            to_cost = _FirstOrder.apply(to_cost.sum_to_size(cost.shape), cost)
+        if ctx.needs_input_grad[1]:
+            to_a = _FirstOrder.apply((f - (a * f).sum(-1, keepdim=True)) * upstream[:, None], a)
+        if ctx.needs_input_grad[2]:
+            to_b = _FirstOrder.apply((g - (b * g).sum(-1, keepdim=True)) * upstream[:, None], b)
+        return to_cost, to_a, to_b, None, None
+
+
+class _FirstOrder(torch.autograd.Function):
+    """A gradient that is right, but whose own gradient would not be."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, source: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor]:
+        raise RuntimeError(
+            "the gradient of entropic OT was differentiated a second time; it comes from the envelope theorem, which "
+            "gives first derivatives only."
+        )
