@@ -1,0 +1,210 @@
+"""One sample's stream from a file or from a row of an array, in the shape in which models receive it."""
+
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.io import wavfile
+from torch import Tensor
+
+from pkdot.config import DataConfig
+from pkdot.data.batch import Kind, Modality
+from pkdot.data.media import evenly_spaced, read_frames, read_mp4
+
+LAYOUTS: dict[Kind, str] = {
+    "vector": "(d,)",
+    "signal": "(channels, time)",
+    "image": "(H, W, C)",
+    "video": "(T, H, W, C)",
+    "audio": "(time,)",
+}
+"""The axes of one sample on the disk."""
+
+TABLES, SOUNDS, FILMS = (".csv", ".tsv", ".txt"), (".wav", ".flac", ".ogg", ".mp3"), (".mp4", ".avi", ".mkv", ".mov")
+
+Array = NDArray[np.generic]
+
+
+def axes_of(kind: Kind) -> int:
+    """How many axes a sample of this kind has."""
+    return len(LAYOUTS[kind].strip("(,)").split(","))
+
+
+def map_array(path: Path, kind: Kind, samples: int) -> Array:
+    """The array of a modality, one row a sample, memory-mapped.
+
+    Raises:
+        ValueError: no readable array, the wrong number of axes or rows, an empty axis, or entries that are not numbers.
+    """
+    array = _load(path, mapped=True)
+    layout = f"(n, {LAYOUTS[kind].strip('(,)')})"
+    if array.ndim != axes_of(kind) + 1:
+        raise ValueError(f"{path}: expected {layout} for kind {kind!r}, got shape {array.shape}.")
+    if array.shape[0] != samples:
+        raise ValueError(f"{path}: expected {samples} rows, one for each line of samples.csv, got {array.shape[0]}.")
+    _check_numbers(array, kind, path)
+    return array
+
+
+def read_row(path: Path, kind: Kind, index: int) -> Tensor:
+    """Row ``index`` of an array that :func:`map_array` has accepted."""
+    return to_model_layout(_load(path, mapped=True)[index], kind)
+
+
+def read_file(path: Path, kind: Kind, rate_hz: float | None, config: DataConfig) -> Tensor:
+    """One sample's stream.
+
+    Any kind may be a ``.npy`` file with the axes of :data:`LAYOUTS`. Otherwise a vector is a table of numbers that is
+    read row by row; a signal is a table with a line for each time step and a column for each channel; a header line is
+    skipped. An image is a picture, resized to ``config.image_size``; a video is a folder of pictures (in the order of
+    the numbers in their names) or a film, of which ``config.frames`` evenly spaced frames are taken; several channels
+    of sound become their mean.
+
+    Raises:
+        ValueError: naming the file, and what was expected of it.
+    """
+    if path.suffix.lower() == ".npy":
+        return _read_npy(path, kind)
+    match kind:
+        case "vector":
+            return torch.from_numpy(_read_table(path).reshape(-1))
+        case "signal":
+            return torch.from_numpy(np.ascontiguousarray(_read_table(path).T))
+        case "image":
+            return torch.from_numpy(read_frames([path], config.image_size)[:, 0])
+        case "video":
+            return torch.from_numpy(_read_clip(path, config))
+        case "audio":
+            return torch.from_numpy(_read_sound(path, rate_hz))
+
+
+def to_model_layout(sample: Array, kind: Kind) -> Tensor:
+    """``(H, W, C)`` to ``(C, H, W)``, ``(T, H, W, C)`` to ``(C, T, H, W)``; float32 unless it is uint8 frames."""
+    if kind in ("image", "video"):
+        sample = np.moveaxis(sample, -1, 0)
+    dtype = np.uint8 if kind in ("image", "video") and sample.dtype == np.uint8 else np.float32
+    return torch.from_numpy(np.array(sample, dtype=dtype, order="C"))
+
+
+def check_stream(stream: Tensor, modality: Modality, where: str) -> None:
+    """Raise ``ValueError`` unless a stream is finite, in its modality's shape, and within [0, 1] if it is frames."""
+    if tuple(stream.shape) != modality.shape:
+        raise ValueError(
+            f"{where}: expected shape {modality.shape}, as the first sample has it, got {tuple(stream.shape)}."
+        )
+    if not stream.is_floating_point():
+        return
+    wrong = ~stream.isfinite()
+    if bool(wrong.any()):
+        position = tuple(int(i) for i in wrong.nonzero()[0])
+        raise ValueError(f"{where}: expected finite numbers, got {float(stream[position])} at {position}.")
+    if modality.kind in ("image", "video") and not bool(((stream >= 0) & (stream <= 1)).all()):
+        low, high = float(stream.min()), float(stream.max())
+        raise ValueError(f"{where}: expected uint8, or numbers in [0, 1], got numbers from {low:.4g} to {high:.4g}.")
+
+
+def _load(path: Path, *, mapped: bool = False) -> Array:
+    try:
+        array = np.load(path, mmap_mode="r" if mapped else None)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path}: expected a readable .npy array of numbers: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path}: expected one array as numpy.save writes it, got an archive.")
+    return array
+
+
+def _read_npy(path: Path, kind: Kind) -> Tensor:
+    array = _load(path)
+    if array.ndim != axes_of(kind):
+        raise ValueError(f"{path}: expected {LAYOUTS[kind]} for kind {kind!r}, got shape {array.shape}.")
+    _check_numbers(array, kind, path)
+    return to_model_layout(array, kind)
+
+
+def _check_numbers(array: Array, kind: Kind, path: Path) -> None:
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{path}: expected numbers, got dtype {array.dtype}.")
+    if kind in ("image", "video") and array.dtype != np.uint8 and array.dtype.kind != "f":
+        raise ValueError(f"{path}: expected uint8, or numbers in [0, 1], for kind {kind!r}, got dtype {array.dtype}.")
+    if 0 in array.shape:
+        raise ValueError(f"{path}: expected something along every axis, got shape {array.shape}.")
+
+
+def _read_table(path: Path) -> NDArray[np.float32]:
+    if path.suffix.lower() not in TABLES:
+        raise ValueError(f"{path}: expected .npy, {', '.join(TABLES)}.")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected a readable table of numbers: {error}") from error
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    delimiter = next((mark for mark in ",;\t" if numbered and mark in numbered[0][1]), None)
+    rows: list[list[float]] = []
+    for position, (number, line) in enumerate(numbered):
+        try:
+            row = [float(cell) for cell in line.split(delimiter)]
+        except ValueError as error:
+            if position == 0:  # a header
+                continue
+            raise ValueError(f"{path}, line {number}: expected numbers only: {error}.") from error
+        if rows and len(row) != len(rows[0]):
+            raise ValueError(f"{path}, line {number}: expected {len(rows[0])} numbers as above, got {len(row)}.")
+        rows.append(row)
+    if not rows:
+        raise ValueError(f"{path}: expected a table of numbers, got none.")
+    return np.array(rows, dtype=np.float32)
+
+
+def _read_clip(path: Path, config: DataConfig) -> NDArray[np.uint8]:
+    if path.suffix.lower() in FILMS:
+        return read_mp4(path, config.frames, config.image_size)
+    pictures = sorted((file for file in path.glob("*") if file.is_file()), key=_by_number) if path.is_dir() else []
+    if not pictures:
+        raise ValueError(f"{path}: expected .npy, {', '.join(FILMS)} or a folder of pictures.")
+    chosen = [pictures[int(i)] for i in evenly_spaced(len(pictures), config.frames)]
+    return read_frames(chosen, config.image_size)
+
+
+def _by_number(file: Path) -> list[tuple[int, str]]:
+    """Sorts 2.jpg before 10.jpg."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.name)]
+
+
+def _read_sound(path: Path, rate_hz: float | None) -> NDArray[np.float32]:
+    if path.suffix.lower() not in SOUNDS:
+        raise ValueError(f"{path}: expected .npy, {', '.join(SOUNDS)}.")
+    rate, sound = _read_wav(path) if path.suffix.lower() == ".wav" else _read_other_sound(path)
+    if rate_hz is not None and rate != rate_hz:
+        raise ValueError(f"{path}: expected {rate_hz:g} samples per second, as dataset.toml says, got {rate}.")
+    return sound if sound.ndim == 1 else sound.mean(axis=1)
+
+
+def _read_wav(path: Path) -> tuple[int, NDArray[np.float32]]:
+    """Integers are divided by their range, so that sound is in [-1, 1]."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks of other programs
+            warnings.filterwarnings("error", "Reached EOF", wavfile.WavFileWarning)
+            rate, sound = wavfile.read(path)
+    except (OSError, ValueError, wavfile.WavFileWarning) as error:
+        raise ValueError(f"{path}: expected a whole WAV file: {error}") from error
+    if sound.dtype == np.uint8:
+        return rate, (sound.astype(np.float32) - 128) / 128
+    if sound.dtype.kind == "i":
+        return rate, sound.astype(np.float32) / -float(np.iinfo(sound.dtype).min)
+    return rate, sound.astype(np.float32)
+
+
+def _read_other_sound(path: Path) -> tuple[int, NDArray[np.float32]]:
+    try:
+        import soundfile
+    except ImportError as error:
+        raise ValueError(f"{path}: reading {path.suffix} needs soundfile (pip install 'pkdot[audio]').") from error
+    try:
+        sound, rate = soundfile.read(path, dtype="float32")
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{path}: expected a whole sound file: {error}") from error
+    return rate, sound
