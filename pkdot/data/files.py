@@ -33,25 +33,31 @@ def axes_of(kind: Kind) -> int:
     return len(LAYOUTS[kind].strip("(,)").split(","))
 
 
-def map_array(path: Path, kind: Kind, samples: int) -> Array:
-    """The array of a modality, one row a sample, memory-mapped.
+class MappedArray:
+    """The array of a modality, one row a sample, memory-mapped: a sample is read when it is asked for.
 
     Raises:
         ValueError: no readable array, the wrong number of axes or rows, an empty axis, or entries that are not numbers.
     """
-    array = _load(path, mapped=True)
-    layout = f"(n, {LAYOUTS[kind].strip('(,)')})"
-    if array.ndim != axes_of(kind) + 1:
-        raise ValueError(f"{path}: expected {layout} for kind {kind!r}, got shape {array.shape}.")
-    if array.shape[0] != samples:
-        raise ValueError(f"{path}: expected {samples} rows, one for each line of samples.csv, got {array.shape[0]}.")
-    _check_numbers(array, kind, path)
-    return array
 
+    def __init__(self, path: Path, kind: Kind, samples: int) -> None:
+        self.path, self.kind, self.samples = path, kind, samples
+        self._array = array = _load(path, mapped=True)
+        layout = f"(n, {LAYOUTS[kind].strip('(,)')})"
+        if array.ndim != axes_of(kind) + 1:
+            raise ValueError(f"{path}: expected {layout} for kind {kind!r}, got shape {array.shape}.")
+        if array.shape[0] != samples:
+            raise ValueError(
+                f"{path}: expected {samples} rows, one for each line of samples.csv, got {array.shape[0]}."
+            )
+        _check_numbers(array, kind, path)
 
-def read_row(path: Path, kind: Kind, index: int) -> Tensor:
-    """Row ``index`` of an array that :func:`map_array` has accepted."""
-    return to_model_layout(_load(path, mapped=True)[index], kind)
+    def __getitem__(self, index: int) -> Tensor:
+        return to_model_layout(self._array[index], self.kind)
+
+    def __reduce__(self) -> tuple[type["MappedArray"], tuple[Path, Kind, int]]:
+        # A pickled memory map would carry the whole array to every worker.
+        return MappedArray, (self.path, self.kind, self.samples)
 
 
 def read_file(path: Path, kind: Kind, rate_hz: float | None, config: DataConfig) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pkdot.config import DataConfig
 from pkdot.data.batch import Kind, Modality, Record, Schema
-from pkdot.data.files import check_stream, map_array, read_file, read_row, to_model_layout
+from pkdot.data.files import MappedArray, check_stream, read_file
 from pkdot.data.splits import SPLITS
 from pkdot.data.tables import Row
 from pkdot.tasks import LOSSES_OF_KIND, Task
@@ -28,7 +28,7 @@ class Stream:
     """Where a modality's samples are: rows of ``array``, or one file (None: missing) for each sample."""
 
     modality: Modality
-    array: Path | None = None
+    array: MappedArray | None = None
     files: tuple[Path | None, ...] = ()
 
 
@@ -71,14 +71,13 @@ class Manifest:
         """One sample's modalities; a missing one is absent. Raises ``ValueError`` naming the file."""
         found = {}
         for name, stream in self.streams.items():
-            kind, rate = stream.modality.kind, stream.modality.rate_hz
             row = self.rows[index]
             if stream.array is not None:
-                where = f"{stream.array}, row {index} ({row.path.name}, line {row.line})"
-                found[name] = read_row(stream.array, kind, index)
+                where = f"{stream.array.path}, row {index} ({row.path.name}, line {row.line})"
+                found[name] = stream.array[index]
             elif (file := stream.files[index]) is not None:
                 where = f"{file} ({row.path.name}, line {row.line}, field {name})"
-                found[name] = read_file(file, kind, rate, self.config)
+                found[name] = read_file(file, stream.modality.kind, stream.modality.rate_hz, self.config)
             else:
                 continue
             check_stream(found[name], stream.modality, where)
@@ -257,10 +256,8 @@ def _target_value(row: Row, column: str, task: Task) -> float:
 
 def _stream(name: str, source: _Source, folder: Path, rows: Sequence[Row], config: DataConfig) -> Stream:
     if source.source == "array":
-        path = folder / f"{name}.npy"
-        array = map_array(path, source.kind, len(rows))
-        shape = tuple(to_model_layout(array[0], source.kind).shape)
-        return Stream(Modality(source.kind, shape, source.rate_hz), array=path)
+        array = MappedArray(folder / f"{name}.npy", source.kind, len(rows))
+        return Stream(Modality(source.kind, tuple(array[0].shape), source.rate_hz), array=array)
     files = tuple(folder / row.cells[name] if row.cells[name] else None for row in rows)
     for row, file in zip(rows, files, strict=True):
         if file is not None and not file.exists():
