@@ -6,6 +6,7 @@ from typing import Protocol
 from pkdot.config import DataConfig, check_choice
 from pkdot.data.batch import MultimodalDataset
 from pkdot.data.biovid import BioVid
+from pkdot.data.manifest import Manifest
 from pkdot.data.synthetic_biovid import SyntheticBioVid
 
 
@@ -21,6 +22,7 @@ class DatasetReader(Protocol):
 DATASETS: dict[str, type[DatasetReader]] = {
     "synthetic-biovid": SyntheticBioVid,
     "biovid": BioVid,
+    "manifest": Manifest,
 }
 """Readers by the name that stands in ``--data``."""
 
