@@ -1,0 +1,154 @@
+"""Turn two real data sets that Python packages bring into manifest folders.
+
+    pip install --no-deps seglearn==1.2.5
+    python benchmarks/real_data.py seglearn --to watch
+    python benchmarks/real_data.py diabetes --to diabetes
+    pkdot-distill --data watch --with-control
+
+``seglearn``: smartwatch recordings of 10 people doing 7 shoulder exercises (Burns et al. 2018, BSD licence). The
+accelerometer is prevalent, the gyroscope privileged. ``diabetes``: 442 patients (Efron et al. 2004, in scikit-learn).
+What a practice measures at once is prevalent, six blood serum values are privileged, the target is the disease's
+progress after a year.
+"""
+
+import argparse
+import csv
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SEGLEARN = "seglearn==1.2.5"
+WATCH_SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
+WATCH_RATE_HZ = 50
+WINDOW_S = 2
+
+WATCH_TOML = f"""name = "watch"
+task = "classification"
+targets = ["exercise"]
+classes = [CLASSES]
+prevalent = ["accelerometer"]
+privileged = ["gyroscope"]
+
+[modalities.accelerometer]
+kind = "signal"
+source = "array"
+rate_hz = {WATCH_RATE_HZ}
+
+[modalities.gyroscope]
+kind = "signal"
+source = "array"
+rate_hz = {WATCH_RATE_HZ}
+"""
+DIABETES_TOML = """name = "diabetes"
+task = "regression"
+targets = ["progression"]
+prevalent = ["examination"]
+privileged = ["serum"]
+
+[modalities.examination]
+kind = "vector"
+source = "array"
+
+[modalities.serum]
+kind = "vector"
+source = "array"
+"""
+
+
+def windows(recording: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    """Cut ``(time, channels)`` into ``(n, channels, length)`` without overlap; what is left at the end is dropped."""
+    count, channels = len(recording) // length, recording.shape[1]
+    return recording[: count * length].reshape(count, length, channels).transpose(0, 2, 1)
+
+
+def write_manifest(
+    folder: Path, toml: str, rows: Sequence[Mapping[str, object]], arrays: Mapping[str, NDArray[np.generic]]
+) -> None:
+    """Write arrays and samples.csv, and dataset.toml last: a folder without it is no manifest yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    with (folder / "samples.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "dataset.toml").write_text(toml, encoding="utf-8")
+
+
+def find_watch_recordings() -> Path:
+    """The array inside the installed seglearn package. Its code is not imported: it may not fit today's libraries."""
+    spec = find_spec("seglearn")
+    places = spec.submodule_search_locations if spec is not None else None
+    if not places:
+        raise ValueError(f"seglearn is not installed; pip install --no-deps {SEGLEARN}")
+    path = Path(places[0]) / "data" / "watch_dataset.npy"
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; expected the one of {SEGLEARN}.")
+    return path
+
+
+def read_watch_recordings(path: Path) -> dict[str, Any]:
+    """Raises ``ValueError`` unless the file is the known one: it holds a pickle, which can run any code."""
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != WATCH_SHA256:
+        raise ValueError(f"{path}: expected the file of {SEGLEARN} (SHA-256 {WATCH_SHA256}), got {found}.")
+    recordings: dict[str, Any] = np.load(path, allow_pickle=True).item()
+    return recordings
+
+
+def watch(folder: Path) -> int:
+    """Write the smartwatch manifest; the number of samples."""
+    recordings = read_watch_recordings(find_watch_recordings())
+    names = [str(name) for name in recordings["y_labels"]]
+    rows: list[dict[str, object]] = []
+    pieces = []
+    for number, signal in enumerate(recordings["X"]):
+        cut = windows(signal, WINDOW_S * WATCH_RATE_HZ)
+        pieces.append(cut)
+        subject, exercise = f"p{int(recordings['subject'][number]):02d}", names[int(recordings["y"][number])]
+        rows += [{"id": f"r{number:03d}-{i:02d}", "subject": subject, "exercise": exercise} for i in range(len(cut))]
+    axes = np.concatenate(pieces).astype(np.float32)
+    toml = WATCH_TOML.replace("CLASSES", ", ".join(f'"{name}"' for name in names))
+    write_manifest(folder, toml, rows, {"accelerometer": axes[:, :3], "gyroscope": axes[:, 3:]})
+    return len(rows)
+
+
+def diabetes(folder: Path) -> int:
+    """Write the diabetes manifest, in the patients' own units; the number of samples."""
+    try:
+        from sklearn.datasets import load_diabetes
+    except ImportError as error:
+        raise ValueError("scikit-learn is not installed; pip install scikit-learn") from error
+    data = load_diabetes(scaled=False)
+    order = [list(data.feature_names).index(name) for name in ("age", "sex", "bmi", "bp")]
+    serum = [list(data.feature_names).index(f"s{number}") for number in range(1, 7)]
+    rows: list[dict[str, object]] = [
+        {"id": f"r{i:03d}", "subject": f"p{i:03d}", "progression": f"{value:g}"} for i, value in enumerate(data.target)
+    ]
+    values = data.data.astype(np.float32)
+    write_manifest(folder, DIABETES_TOML, rows, {"examination": values[:, order], "serum": values[:, serum]})
+    return len(rows)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=["seglearn", "diabetes"])
+    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="folder that receives the manifest")
+    arguments = parser.parse_args()
+    try:
+        samples = {"seglearn": watch, "diabetes": diabetes}[arguments.name](arguments.to)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{arguments.to}: {samples} samples")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import real_data
+from pkdot.config import DataConfig
+from pkdot.data.manifest import Manifest
+from pkdot.data.splits import split_dataset
+
+
+def test_windows_follow_each_other_and_the_rest_is_dropped() -> None:
+    recording = np.arange(2 * 7, dtype=np.float64).reshape(7, 2)
+    cut = real_data.windows(recording, 3)
+    assert cut.tolist() == [[[0, 2, 4], [1, 3, 5]], [[6, 8, 10], [7, 9, 11]]]
+    assert real_data.windows(recording, 8).shape == (0, 2, 8)
+
+
+def test_the_watch_manifest_opens_with_a_window_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recordings = {
+        "X": [np.random.default_rng(i).normal(size=(250, 6)) for i in range(6)],
+        "y": np.array([0, 1, 0, 1, 0, 1]),
+        "y_labels": ["PEN", "ABD"],
+        "subject": np.array([1, 1, 2, 2, 10, 10]),
+    }
+    monkeypatch.setattr(real_data, "find_watch_recordings", lambda: tmp_path / "x.npy")
+    monkeypatch.setattr(real_data, "read_watch_recordings", lambda path: recordings)
+    assert real_data.watch(tmp_path / "watch") == 12
+    manifest = Manifest.open(tmp_path / "watch", DataConfig())
+    assert manifest.schema.task.classes == ("PEN", "ABD")
+    assert manifest.records[3].target == (1.0,)
+    assert {record.subject for record in manifest.records} == {"p01", "p02", "p10"}
+    sample = manifest.read(5)
+    np.testing.assert_allclose(sample["gyroscope"].numpy(), recordings["X"][2][100:200, 3:].T, rtol=1e-6)
+    assert len(split_dataset(manifest.records, DataConfig()).test) == 4
+
+
+def test_the_diabetes_manifest_opens(tmp_path: Path) -> None:
+    assert real_data.diabetes(tmp_path) == 442
+    manifest = Manifest.open(tmp_path, DataConfig())
+    assert [m.shape for m in manifest.schema.modalities.values()] == [(4,), (6,)]
+    assert manifest.records[0].target == (151.0,)
+    assert manifest.read(0)["examination"].tolist() == pytest.approx([59, 2, 32.1, 101])
+
+
+def test_another_file_is_not_unpickled(tmp_path: Path) -> None:
+    path = tmp_path / "watch_dataset.npy"
+    path.write_bytes(b"other")
+    with pytest.raises(ValueError, match="SHA-256"):
+        real_data.read_watch_recordings(path)
+
+
+def test_an_absent_package_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(real_data, "find_spec", lambda name: None)
+    monkeypatch.setattr("sys.argv", ["real_data.py", "seglearn", "--to", str(tmp_path / "watch")])
+    assert real_data.main() == 2
+    assert capsys.readouterr().err == "seglearn is not installed; pip install --no-deps seglearn==1.2.5\n"
+    assert not (tmp_path / "watch").exists()
