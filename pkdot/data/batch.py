@@ -45,12 +45,13 @@ class Schema:
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> "Schema":
         """Rebuild a schema from :meth:`to_dict`, also after a round trip through JSON."""
-        task = {key: tuple(value) if isinstance(value, list) else value for key, value in plain["task"].items()}
+        saved = plain["task"]
+        task = Task(saved["kind"], tuple(saved["targets"]), tuple(saved["classes"]), saved["loss"])
         modalities = {
             name: Modality(kind=m["kind"], shape=tuple(m["shape"]), rate_hz=m["rate_hz"])
             for name, m in plain["modalities"].items()
         }
-        return cls(plain["name"], Task(**task), modalities, tuple(plain["prevalent"]), tuple(plain["privileged"]))
+        return cls(plain["name"], task, modalities, tuple(plain["prevalent"]), tuple(plain["privileged"]))
 
 
 @dataclass(frozen=True)

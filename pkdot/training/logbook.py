@@ -26,7 +26,7 @@ class LogBook:
         self.rows = rows
         known = self._path.read_text(encoding="utf-8").splitlines()[:rows] if rows else []
         write_text(self._path, "".join(line + "\n" for line in known))
-        self._board = SummaryWriter(str(folder.path), purge_step=step or None)  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(folder.path), purge_step=step or None)
 
     def row(self, values: Mapping[str, Any]) -> None:
         """Append one JSON line. No clock time in it: equal runs leave equal files."""
@@ -37,12 +37,12 @@ class LogBook:
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Curves for TensorBoard."""
         for tag, value in values.items():
-            self._board.add_scalar(tag, value, step)  # type: ignore[no-untyped-call]
+            self._board.add_scalar(tag, value, step)
 
     def image(self, tag: str, pixels: np.ndarray[Any, Any], step: int) -> None:
         """A picture ``(height, width, 3)`` uint8 for TensorBoard."""
-        self._board.add_image(tag, pixels, step, dataformats="HWC")  # type: ignore[no-untyped-call]
-        self._board.flush()  # type: ignore[no-untyped-call]
+        self._board.add_image(tag, pixels, step, dataformats="HWC")
+        self._board.flush()
 
     def __enter__(self) -> "LogBook":
         return self
@@ -50,7 +50,7 @@ class LogBook:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._board.close()  # type: ignore[no-untyped-call]
+        self._board.close()
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
