@@ -32,7 +32,7 @@ class Stream:
     files: tuple[Path | None, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Manifest:
     """A data set described by a folder.
 
