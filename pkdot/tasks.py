@@ -38,6 +38,8 @@ class Task:
         targets: the names of the target columns; regression may have several.
         classes: names of the classes, in the order of the scale for ordinal; empty for regression.
         loss: the task loss; "auto" is resolved when the task is made.
+        center, spread: of each regression target. A head answers in these units, whatever the target's own are, and
+            :meth:`decode` translates back; empty means 0 and 1.
 
     Raises:
         ValueError: a kind, loss, number of targets or classes that do not go together.
@@ -47,6 +49,8 @@ class Task:
     targets: tuple[str, ...]
     classes: tuple[str, ...] = ()
     loss: TaskLoss = "auto"
+    center: tuple[float, ...] = ()
+    spread: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in LOSSES_OF_KIND:
@@ -68,6 +72,17 @@ class Task:
     def with_loss(self, loss: TaskLoss) -> "Task":
         """The same task with another loss; "auto" is the kind's usual one."""
         return replace(self, loss=loss)
+
+    def with_units(self, target: Tensor) -> "Task":
+        """A regression whose head answers in units of the mean and standard deviation of ``(n, R)`` targets."""
+        target = target.double()
+        spread = target.std(0, correction=0)
+        spread = torch.where(spread > 0, spread, 1.0)
+        return replace(self, center=tuple(target.mean(0).tolist()), spread=tuple(spread.tolist()))
+
+    def same_question(self, other: "Task") -> bool:
+        """Whether another task asks for the same thing in the same form, whatever its units."""
+        return replace(self, center=(), spread=()) == replace(other, center=(), spread=())
 
     @property
     def head_size(self) -> int:
@@ -99,14 +114,22 @@ class Task:
             case "corn":
                 return corn_loss(prediction, target)
             case "ccc":
-                return concordance_loss(prediction, target)
+                return concordance_loss(prediction, self._encode(target, prediction))
             case _:
-                return functional.mse_loss(prediction, target.to(prediction.dtype))
+                return functional.mse_loss(prediction, self._encode(target, prediction))
+
+    def _encode(self, target: Tensor, prediction: Tensor) -> Tensor:
+        target = target.to(prediction)
+        if not self.center:
+            return target
+        return (target - prediction.new_tensor(self.center)) / prediction.new_tensor(self.spread)
 
     def decode(self, prediction: Tensor) -> Tensor:
-        """``(B,)`` int64 class indices, or the ``(B, R)`` values themselves."""
+        """``(B,)`` int64 class indices, or ``(B, R)`` values in the target's own units."""
         if self.kind == "regression":
-            return prediction
+            if not self.center:
+                return prediction
+            return prediction * prediction.new_tensor(self.spread) + prediction.new_tensor(self.center)
         if self.loss == "corn":
             return (prediction.sigmoid().cumprod(-1) > 0.5).sum(-1)
         return prediction.argmax(-1)

@@ -148,3 +148,25 @@ def test_metrics_carry_the_names_of_the_contract() -> None:
     assert PAIN.primary_metric in classes
     assert LEVELS.primary_metric in levels
     assert AFFECT.primary_metric in values
+
+
+@pytest.mark.parametrize("loss", ["ccc", "mse"])
+def test_a_head_answers_in_the_spread_of_the_training_targets(loss: TaskLoss) -> None:
+    target = torch.tensor([[150.0, 1e-3], [200.0, 3e-3], [100.0, 5e-3]])
+    task = AFFECT.with_loss(loss).with_units(target)
+    answer = torch.randn(3, 2)
+    encoded = (target - target.mean(0)) / target.std(0, correction=0)
+    assert task.task_loss(answer, target).item() == pytest.approx(
+        AFFECT.with_loss(loss).task_loss(answer, encoded).item(), rel=1e-4
+    )
+    assert torch.allclose(task.decode(encoded), target, rtol=1e-4)
+    assert task.metrics(encoded, target)["ccc"] == pytest.approx(1.0)
+
+
+def test_constant_targets_have_a_unit_spread() -> None:
+    assert AFFECT.with_units(torch.full((4, 2), 3.0)).spread == (1.0, 1.0)
+
+
+def test_units_do_not_change_the_question() -> None:
+    assert AFFECT.with_units(torch.randn(9, 2)).same_question(AFFECT)
+    assert not AFFECT.same_question(AFFECT.with_loss("mse"))

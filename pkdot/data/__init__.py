@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Protocol
 
 from pkdot.config import DataConfig, check_choice
+from pkdot.data.affwild2 import AffWild2
 from pkdot.data.batch import MultimodalDataset
 from pkdot.data.biovid import BioVid
 from pkdot.data.manifest import Manifest
+from pkdot.data.synthetic_affwild2 import SyntheticAffWild2
 from pkdot.data.synthetic_biovid import SyntheticBioVid
 
 
@@ -21,7 +23,10 @@ class DatasetReader(Protocol):
 
 DATASETS: dict[str, type[DatasetReader]] = {
     "synthetic-biovid": SyntheticBioVid,
+    "synthetic-affwild2": SyntheticAffWild2,
     "biovid": BioVid,
+    "affwild2": AffWild2,
+    "manifest": Manifest,
     "manifest": Manifest,
 }
 """Readers by the name that stands in ``--data``."""

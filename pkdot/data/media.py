@@ -1,5 +1,6 @@
 """Frames and sound on the disk."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.io import wavfile
+from scipy.signal import resample_poly
 
 JPEG_QUALITY = 88
 
@@ -69,8 +72,47 @@ def _fit(picture: Any, size: int) -> NDArray[np.uint8]:
     return np.asarray(picture).transpose(2, 0, 1)
 
 
-def write_frames(folder: Path, name: str, frames: NDArray[np.uint8]) -> None:
+def read_wav(path: Path, rate_hz: int, samples: int, *, end: float) -> NDArray[np.float32]:
+    """``samples`` samples in [-1, 1] that end at the share ``end`` of a recording; silence stands before its start.
+
+    Channels are averaged. Another rate is resampled.
+
+    Raises:
+        ValueError: the file is no whole PCM or float WAV file, or has a value that is not finite.
+    """
+    try:
+        rate, sound = wavfile.read(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path}: expected a WAV file: {error}") from error
+    last = round(end * len(sound))
+    # What the resampling filter sees beyond the window, so that its edge leaves no trace.
+    margin = 0 if rate == rate_hz else 64
+    wanted = math.ceil(samples * rate / rate_hz) + margin
+    piece = _mono(sound[max(0, last - wanted) : last])
+    if not np.isfinite(piece).all():
+        raise ValueError(f"{path}: expected finite values, got NaN or infinity.")
+    if rate != rate_hz:
+        common = math.gcd(rate, rate_hz)
+        piece = resample_poly(piece, rate_hz // common, rate // common)
+    piece = piece[-samples:]
+    return np.pad(piece, (samples - len(piece), 0)).astype(np.float32)
+
+
+def _mono(sound: NDArray[Any]) -> NDArray[np.float64]:
+    if sound.dtype.kind == "u":
+        sound = sound.astype(np.float64) - 128.0
+        full_scale = 128.0
+    else:
+        full_scale = 1.0 if sound.dtype.kind == "f" else float(-np.iinfo(sound.dtype).min)
+    mixed = sound.astype(np.float64) / full_scale
+    return mixed if mixed.ndim == 1 else mixed.mean(axis=1)
+
+
+def write_frames(
+    folder: Path, name: str, frames: NDArray[np.uint8], *, leave_out: NDArray[np.bool_] | None = None
+) -> None:
     """Write ``(T, height, width, 3)`` as JPEG files; ``name`` is a format of the number, which counts from 1."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, frame in enumerate(frames, start=1):
-        Image.fromarray(frame).save(folder / name.format(number), quality=JPEG_QUALITY)
+        if leave_out is None or not leave_out[number - 1]:
+            Image.fromarray(frame).save(folder / name.format(number), quality=JPEG_QUALITY)

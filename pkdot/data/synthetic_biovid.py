@@ -15,6 +15,7 @@ from pkdot.data.cache import cached_folder
 from pkdot.data.faces import ACTION_UNITS
 from pkdot.data.media import write_frames
 from pkdot.data.pain import Body, Face, PainStory, draw_person, felt_pain, film, record_body
+from pkdot.data.tables import write_lines
 
 FORMAT = 1
 """Rises with every change of what is written, so that no run reads a cached set of another version."""
@@ -110,8 +111,8 @@ def write_synthetic_biovid(root: Path, spec: SyntheticBioVidSpec | None = None) 
         samples.append("\t".join(str(cell) for cell in cells))
         hidden = (trial.pain, trial.face.amplitude, trial.body.amplitude, *trial.face.units.max(0))
         latents.append(",".join((trial.name, *(f"{value:.4f}" for value in hidden))))
-    _write_lines(folder / "starting_point" / "samples.csv", samples)
-    _write_lines(folder / "latents.csv", latents)
+    write_lines(folder / "starting_point" / "samples.csv", samples)
+    write_lines(folder / "latents.csv", latents)
     return folder
 
 
@@ -169,8 +170,3 @@ def _signal_template(channels: tuple[str, ...]) -> str:
 def _write_signal(path: Path, signal: NDArray[np.float64], template: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(template % tuple(signal.T.ravel().tolist()), encoding="ascii", newline="\n")
-
-
-def _write_lines(path: Path, lines: list[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([*lines, ""]), encoding="ascii", newline="\n")

@@ -62,6 +62,12 @@ def read_numbers(path: Path, columns: Sequence[str], delimiter: str) -> NDArray[
     return numbers
 
 
+def write_lines(path: Path, lines: Sequence[str]) -> None:
+    """Write lines that end in a line feed on every system; the folder is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([*lines, ""]), encoding="ascii", newline="\n")
+
+
 def _first_bad_number(path: Path, columns: Sequence[str], delimiter: str) -> ValueError:
     for row in read_rows(path, columns, delimiter):
         for column in columns:

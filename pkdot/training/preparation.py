@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from pkdot.config import DataConfig, OptimConfig
 from pkdot.data import open_dataset
@@ -90,6 +91,9 @@ def prepare(data: DataConfig, optim: OptimConfig, seed: int) -> Prepared:
     for name, indices in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
         if not labelled[indices].any():
             raise ValueError(f"{schema.name}: no sample of the {name} split has a label.")
+    if schema.task.kind == "regression":
+        known = [dataset.records[int(index)].target for index in splits.train if labelled[index]]
+        schema = replace(schema, task=schema.task.with_units(torch.tensor(known)))
     cache = SampleCache(data.cache_mb)
     return Prepared(dataset, schema, splits, labelled, data, optim.batch_size, seed, cache)
 
@@ -109,7 +113,7 @@ def check_schema(run: Path, trained: Schema, given: Schema, names: tuple[str, ..
 
     ``names`` are the modalities that the model reads; None means all.
     """
-    if trained.task != given.task:
+    if not trained.task.same_question(given.task):
         raise ValueError(f"{run}: trained for {_task(trained)}, but {given.name!r} has {_task(given)}.")
     for name in trained.modalities if names is None else names:
         modality = trained.modalities[name]

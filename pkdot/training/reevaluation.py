@@ -46,8 +46,8 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     predictions = predict(trained.model.to(device), loader, names, device)
     subjects = [record.subject for record in prepared.records(indices)]
     if config.predictions is not None:
-        write_predictions(config.predictions, predictions, subjects, prepared.schema)
-    task = prepared.schema.task
+        write_predictions(config.predictions, predictions, subjects, trained.schema)
+    task = trained.schema.task
     samples = int(predictions.labelled.sum())
     return Evaluation(kind, prepared.schema.name, samples, len(set(subjects)), predictions.metrics(task))
 

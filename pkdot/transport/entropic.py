@@ -8,25 +8,13 @@ By the envelope theorem (Danskin) the gradients at the solution are the solution
 :math:`\partial C = P`, :math:`\partial a = f`, :math:`\partial b = g`, the potentials up to a constant.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pkdot.transport.sinkhorn import Potentials, solve, solve_symmetric
+from pkdot.transport.sinkhorn import Settings, solve, solve_symmetric
 from pkdot.transport.softmin import SMALLEST_EXPONENT
-
-Solver = Callable[..., Potentials]
-
-
-class Settings(NamedTuple):
-    """How exactly a problem is solved."""
-
-    eps: float
-    tol: float
-    max_iter: int
-    dtype: torch.dtype
 
 
 class EntropicOT(NamedTuple):
@@ -42,12 +30,35 @@ def entropic_ot(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Entro
 
     First derivatives only: differentiating the gradient raises ``RuntimeError``.
     """
-    return EntropicOT(*_Envelope.apply(cost, a, b, settings, solve))
+    return EntropicOT(*_Envelope.apply(cost, a, b, settings, False))
 
 
 def entropic_self_ot(cost: Tensor, a: Tensor, settings: Settings) -> EntropicOT:
     """OT between a histogram and itself, at a symmetric cost: :func:`entropic_ot` by the faster symmetric sweeps."""
-    return EntropicOT(*_Envelope.apply(cost, a, a, settings, solve_symmetric))
+    return EntropicOT(*_Envelope.apply(cost, a, a, settings, True))
+
+
+@torch.library.custom_op("pkdot::sinkhorn", mutates_args=())
+def potentials(
+    cost: Tensor, a: Tensor, b: Tensor, eps: float, tol: float, max_iter: int, dtype: torch.dtype, symmetric: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The solver as one operator, which ``torch.compile`` calls and does not look into: f, g, error, iterations."""
+    solver = solve_symmetric if symmetric else solve
+    solution = solver(cost, a, b, Settings(eps, tol, max_iter, dtype))
+    return solution.f, solution.g, solution.marginal_error, solution.iterations
+
+
+@potentials.register_fake
+def _(
+    cost: Tensor, a: Tensor, b: Tensor, eps: float, tol: float, max_iter: int, dtype: torch.dtype, symmetric: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    problems = a.shape[:-1]
+    return (
+        torch.empty_like(a),
+        torch.empty_like(b),
+        a.new_empty(problems),
+        a.new_empty(problems, dtype=torch.int64),
+    )
 
 
 def plan(cost: Tensor, a: Tensor, b: Tensor, f: Tensor, g: Tensor, eps: float) -> Tensor:
@@ -59,16 +70,13 @@ def plan(cost: Tensor, a: Tensor, b: Tensor, f: Tensor, g: Tensor, eps: float) -
 class _Envelope(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, cost: Tensor, a: Tensor, b: Tensor, settings: Settings, solver: Solver
+        ctx: Any, cost: Tensor, a: Tensor, b: Tensor, settings: Settings, symmetric: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        potentials = solver(cost, a, b, **settings._asdict())
-        f, g = potentials.f, potentials.g
-        value = (a * f).sum(-1) + (b * g).sum(-1)
-        error = potentials.marginal_error
+        f, g, error, iterations = potentials(cost, a, b, *settings, symmetric)
         ctx.save_for_backward(cost, a, b, f, g)
         ctx.eps = settings.eps
-        ctx.mark_non_differentiable(error, potentials.iterations)
-        return value, error, potentials.iterations
+        ctx.mark_non_differentiable(error, iterations)
+        return (a * f).sum(-1) + (b * g).sum(-1), error, iterations
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:

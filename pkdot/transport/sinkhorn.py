@@ -13,6 +13,7 @@ batch: it neither moves any further nor costs anything, so that its result does 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,11 +21,29 @@ from torch import Tensor
 from pkdot.transport.anderson import Anderson
 from pkdot.transport.softmin import Softmin
 
+_COOLING = 2.0
+_COARSE_TOL = 0.1
+_COARSE_SWEEPS = 20
 _MEMORY = 6
 _LOST = 4.0
-_MARGIN = 10.0
 _RELAXATION = 2.0 / 3.0
 _LARGEST_EXPONENT = 80.0
+
+
+class Settings(NamedTuple):
+    """How exactly a problem is solved.
+
+    Attributes:
+        eps: strength of the entropy, in the units of the cost.
+        tol: L1 marginal error.
+        max_iter: sweeps at ``eps`` after which an unfinished problem returns its best point.
+        dtype: of the sweeps; a problem for whose ``tol`` it is too coarse is swept in the dtype of its cost.
+    """
+
+    eps: float
+    tol: float
+    max_iter: int
+    dtype: torch.dtype
 
 
 @dataclass(frozen=True)
@@ -44,30 +63,22 @@ class Potentials:
     iterations: Tensor
 
 
-def solve(
-    cost: Tensor, a: Tensor, b: Tensor, *, eps: float, tol: float, max_iter: int, dtype: torch.dtype = torch.float64
-) -> Potentials:
-    """Potentials of P problems by Anderson-accelerated sweeps, after a short annealing.
+def solve(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Potentials:
+    """Potentials of P problems by Anderson-accelerated sweeps, at a temperature that falls to ``eps``.
 
-    A point that is much worse than the best one seen sends its problem back to that one. The gradient of the
-    transport cost is first order in the marginal error (its value is second order), so the sweeps go on to a tenth
-    of ``tol`` where the dtype resolves that.
+    Each problem starts at a temperature near the range of its cost; every further one starts from the potentials of
+    the last, which need not be exact.
 
     Args:
-        cost: ``(P, N, M)``, or ``(1, N, M)`` where all problems share it; in float64 wherever the device has it.
+        cost: ``(P, N, M)``, or ``(1, N, M)`` where all problems share it.
         a: ``(P, N)`` histograms; zeros are allowed.
         b: ``(P, M)`` histograms; zeros are allowed.
-        eps: strength of the entropy, in the units of the cost.
-        tol: L1 marginal error.
-        max_iter: sweeps at ``eps`` after which an unfinished problem returns its best point.
-        dtype: of the sweeps; a problem for whose ``tol`` it is too coarse is swept in the dtype of its cost.
+        settings: how exactly.
     """
-    return _in_enough_precision(_accelerated_sweeps, cost, a, b, eps=eps, tol=tol, max_iter=max_iter, dtype=dtype)
+    return _in_enough_precision(_annealed_sweeps, cost, a, b, settings)
 
 
-def solve_symmetric(
-    cost: Tensor, a: Tensor, b: Tensor, *, eps: float, tol: float, max_iter: int, dtype: torch.dtype = torch.float64
-) -> Potentials:
+def solve_symmetric(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Potentials:
     r"""Potentials of P problems between a histogram and itself.
 
     One potential solves both equations. Relaxed by 2/3, the fixed-point map :math:`f \leftarrow
@@ -78,117 +89,103 @@ def solve_symmetric(
         cost: ``(P, N, N)``, or ``(1, N, N)`` where all problems share it; symmetric, zero on the diagonal.
         a: ``(P, N)`` histograms; zeros are allowed.
         b: ``a`` again.
-        eps: as in :func:`solve`.
-        tol: as in :func:`solve`.
-        max_iter: as in :func:`solve`.
-        dtype: as in :func:`solve`.
+        settings: how exactly.
     """
-    return _in_enough_precision(_symmetric_sweeps, cost, a, b, eps=eps, tol=tol, max_iter=max_iter, dtype=dtype)
+    return _in_enough_precision(_relaxed_sweeps, cost, a, b, settings)
 
 
 def _in_enough_precision(
-    sweeps: Callable[..., Potentials],
-    cost: Tensor,
-    a: Tensor,
-    b: Tensor,
-    *,
-    eps: float,
-    tol: float,
-    max_iter: int,
-    dtype: torch.dtype,
+    sweeps: Callable[..., Potentials], cost: Tensor, a: Tensor, b: Tensor, settings: Settings
 ) -> Potentials:
-    rounding = torch.finfo(dtype).eps * cost.amax((-2, -1)) / eps
-    coarse = (rounding > tol / _MARGIN).expand(a.shape[0])
-    f, g = torch.zeros_like(a), torch.zeros_like(b)
-    error, iterations = a.new_zeros(a.shape[0]), torch.zeros_like(coarse, dtype=torch.int64)
-    for problems, enough in ((coarse, cost.dtype), (~coarse, dtype)):
+    """Solve in the precision of the settings, or of the cost where the former is too coarse for the tolerance."""
+    rounding = torch.finfo(settings.dtype).eps * cost.amax((-2, -1)) / settings.eps
+    coarse = (rounding > settings.tol).expand(a.shape[0])
+    f, g, error = torch.zeros_like(a), torch.zeros_like(b), a.new_zeros(a.shape[0])
+    iterations = torch.zeros_like(coarse, dtype=torch.int64)
+    for problems, dtype in ((coarse, cost.dtype), (~coarse, settings.dtype)):
         if problems.any():
             part = (cost if cost.shape[0] == 1 else cost[problems]), a[problems], b[problems]
-            solved = sweeps(*(z.to(enough) for z in part), eps=eps, tol=tol, max_iter=max_iter)
+            solved = sweeps(*(z.to(dtype) for z in part), settings)
             f[problems], g[problems] = solved.f.to(f.dtype), solved.g.to(g.dtype)
             error[problems], iterations[problems] = solved.marginal_error.to(error.dtype), solved.iterations
     return Potentials(f, g, error, iterations)
 
 
-def _accelerated_sweeps(cost: Tensor, a: Tensor, b: Tensor, *, eps: float, tol: float, max_iter: int) -> Potentials:
-    softmin = Softmin(cost / eps, a.shape[0])
-    a, b = a.to(softmin.dtype), b.to(softmin.dtype)
-    log_a, log_b = a.log(), b.log()
-    target = _target(softmin, tol)
-    g = _anneal(softmin, log_a, log_b)
-    anderson = Anderson(g, _MEMORY)
-    best = _Best(torch.zeros_like(a), g, torch.full_like(target, torch.inf))
-    follows = torch.zeros_like(target, dtype=torch.bool)
-    solved = _Solved(a, b)
+def _annealed_sweeps(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Potentials:
+    ranges = (cost.amax((-2, -1)) / settings.eps).expand(a.shape[0])
+    levels = math.ceil(math.log(max(float(ranges.max()), 1.0), _COOLING))
+    g = torch.zeros_like(b)
+    for level in range(levels, 0, -1):
+        warmth = _COOLING**level
+        # A problem joins at its own range, whatever its neighbours' is.
+        joins = (ranges > _COOLING ** (level - 1)).nonzero().squeeze(-1)
+        part = (cost if cost.shape[0] == 1 else cost[joins]), a[joins], b[joins]
+        coarse = settings._replace(eps=settings.eps * warmth, tol=_COARSE_TOL, max_iter=_COARSE_SWEEPS)
+        g[joins] = _accelerated_sweeps(*part, g[joins], coarse).g.to(g.dtype)
+    return _accelerated_sweeps(cost, a, b, g, settings)
 
-    for sweep in range(1, max_iter + 1):
+
+def _accelerated_sweeps(cost: Tensor, a: Tensor, b: Tensor, start: Tensor, settings: Settings) -> Potentials:
+    """Sweeps from ``start``; a point much worse than the best one seen sends its problem back to that one."""
+    softmin = Softmin(cost / settings.eps, a.shape[0])
+    a, b, g = (z.to(softmin.dtype) for z in (a, b, start / settings.eps))
+    log_a, log_b = a.log(), b.log()
+    anderson = Anderson(g, _MEMORY)
+    best, solved = _Best(a, b), _Solved(a, b)
+    follows = torch.zeros(a.shape[0], dtype=torch.bool, device=a.device)
+
+    for sweep in range(1, settings.max_iter + 1):
         f = softmin.over_columns(g, log_b)
         g_next = softmin.over_rows(f, log_a)
         residual = g_next - g
         # With f exact for g, the plan's columns sum to b exp((g - g_next) / eps).
-        error = (b * (-residual).clamp(max=_LARGEST_EXPONENT).expm1().abs()).sum(-1)
+        error = _marginal_error(b, residual)
         best.update(f, g_next, error)
 
-        finished = best.error <= target
-        if sweep == max_iter:
-            finished = torch.ones_like(finished)
+        finished = best.error <= settings.tol if sweep < settings.max_iter else torch.ones_like(follows)
         if finished.any():
             keep = solved.store(best, finished, sweep)
             if not keep.numel():
                 break
-            softmin.keep(keep)
-            anderson.keep(keep)
-            best.keep(keep)
-            log_a, log_b, b, target, follows = log_a[keep], log_b[keep], b[keep], target[keep], follows[keep]
+            for part in (softmin, anderson, best):
+                part.keep(keep)
+            log_a, log_b, b, follows = log_a[keep], log_b[keep], b[keep], follows[keep]
             g, residual, error = g[keep], residual[keep], error[keep]
 
         lost = ~(error <= _LOST * best.error)
         g = anderson.advance(g, _centred(residual, b), b, follows & ~lost)
         g = _centred(torch.where(lost.unsqueeze(-1), best.g, g), b)
         follows = ~lost
-    return solved.potentials(eps)
+    return solved.potentials(settings.eps)
 
 
-def _symmetric_sweeps(cost: Tensor, a: Tensor, b: Tensor, *, eps: float, tol: float, max_iter: int) -> Potentials:
-    softmin = Softmin(cost / eps, a.shape[0])
+def _relaxed_sweeps(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Potentials:
+    softmin = Softmin(cost / settings.eps, a.shape[0])
     a = a.to(softmin.dtype)
     log_a = a.log()
-    target = _target(softmin, tol)
     f = softmin.over_columns(torch.zeros_like(a), log_a) / 2
-    best = _Best(f, f, torch.full_like(target, torch.inf))
-    solved = _Solved(a, a)
+    best, solved = _Best(a, a), _Solved(a, a)
 
-    for sweep in range(1, max_iter + 1):
+    for sweep in range(1, settings.max_iter + 1):
         f_next = softmin.over_columns(f, log_a)
         residual = f_next - f
-        error = (a * (-residual).clamp(max=_LARGEST_EXPONENT).expm1().abs()).sum(-1)
-        best.update(f, f_next, error)
+        best.update(f, f_next, _marginal_error(a, residual))
 
-        finished = best.error <= target
-        if sweep == max_iter:
-            finished = torch.ones_like(finished)
+        last = sweep == settings.max_iter
+        finished = torch.ones_like(best.error, dtype=torch.bool) if last else best.error <= settings.tol
         if finished.any():
             keep = solved.store(best, finished, sweep)
             if not keep.numel():
                 break
-            softmin.keep(keep)
-            best.keep(keep)
-            log_a, a, target, f, residual = log_a[keep], a[keep], target[keep], f[keep], residual[keep]
+            for part in (softmin, best):
+                part.keep(keep)
+            log_a, a, f, residual = log_a[keep], a[keep], f[keep], residual[keep]
         f = f + _RELAXATION * residual
-    return solved.potentials(eps)
+    return solved.potentials(settings.eps)
 
 
-def _anneal(softmin: Softmin, log_a: Tensor, log_b: Tensor) -> Tensor:
-    """A start for ``g``: one sweep at each temperature from the range of the cost down to 2 eps, halved each time."""
-    g = torch.zeros_like(log_b)
-    for level in range(math.ceil(math.log2(max(float(softmin.range.max()), 1.0))), 0, -1):
-        temperature = 2.0**level
-        f = softmin.over_columns(g, log_b, temperature)
-        g_next = softmin.over_rows(f, log_a, temperature)
-        # A problem joins at its own range, whatever its neighbours' is.
-        joins = softmin.range > temperature / 2
-        g = torch.where(joins.unsqueeze(-1), _centred(g_next, log_b.exp()), g)
-    return g
+def _marginal_error(weight: Tensor, residual: Tensor) -> Tensor:
+    return (weight * (-residual).clamp(max=_LARGEST_EXPONENT).expm1().abs()).sum(-1)
 
 
 def _centred(potential: Tensor, weight: Tensor) -> Tensor:
@@ -196,16 +193,11 @@ def _centred(potential: Tensor, weight: Tensor) -> Tensor:
     return potential - (weight * potential).sum(-1, keepdim=True)
 
 
-def _target(softmin: Softmin, tol: float) -> Tensor:
-    rounding = torch.finfo(softmin.dtype).eps * softmin.range
-    return rounding.clamp(tol / _MARGIN, tol).to(softmin.dtype)
-
-
 class _Best:
     """The best point of each problem so far."""
 
-    def __init__(self, f: Tensor, g: Tensor, error: Tensor) -> None:
-        self.f, self.g, self.error = f, g, error
+    def __init__(self, a: Tensor, b: Tensor) -> None:
+        self.f, self.g, self.error = torch.zeros_like(a), torch.zeros_like(b), torch.full_like(a[:, 0], torch.inf)
 
     def update(self, f: Tensor, g: Tensor, error: Tensor) -> None:
         better = error < self.error
