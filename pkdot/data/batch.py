@@ -30,7 +30,7 @@ class Modality:
 
 @dataclass(frozen=True)
 class Schema:
-    """What the samples of a data set consist of. A checkpoint stores it, so that a model refuses data it cannot read."""
+    """What the samples of a data set consist of. A checkpoint stores it: a model refuses data it cannot read."""
 
     name: str
     task: Task
