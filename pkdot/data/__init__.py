@@ -27,7 +27,6 @@ DATASETS: dict[str, type[DatasetReader]] = {
     "biovid": BioVid,
     "affwild2": AffWild2,
     "manifest": Manifest,
-    "manifest": Manifest,
 }
 """Readers by the name that stands in ``--data``."""
 

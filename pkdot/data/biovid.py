@@ -32,6 +32,9 @@ CHANNELS = {
 }
 """Biosignals by part. Part A has no electrodes on the face: its files may have the columns, without a meaning."""
 
+BASELINE_ROWS = 512
+"""Rows at the start of a clip, one second, against which skin conductance is measured."""
+
 _COLUMNS = ("subject_id", "subject_name", "class_id", "class_name", "sample_id", "sample_name")
 _SAMPLE_NAME = re.compile(r"(\d{6}_[mw]_\d{2})-(BL1|PA[1-4])-(\d{3})")
 _ROWS = (2800, 2830)
@@ -41,7 +44,9 @@ class BioVid:
     """Clips of people under heat pain: video is prevalent, biosignals are privileged.
 
     ``levels`` "binary" is the classification of BL1 against PA4, the other levels are left out; "ordinal" is
-    BL1 < PA1 < PA2 < PA3 < PA4. The biosignals come in physical units, as recorded.
+    BL1 < PA1 < PA2 < PA3 < PA4. The biosignals come in physical units. Of the skin
+    conductance it is the change since the clip's first second: its level differs between people by far more than it
+    changes within a clip.
     """
 
     def __init__(self, folder: Path, rows: Sequence[Row], config: DataConfig, name: str):
@@ -125,6 +130,8 @@ class BioVid:
             raise ValueError(f"{path}: got {len(signal)} rows, expected {least} to {most} (5.5 s at 512 Hz).")
         # A few recordings are some samples short or long; the last value stands in for what is missing.
         signal = np.pad(signal, ((0, max(0, SAMPLES - len(signal))), (0, 0)), mode="edge")[:SAMPLES]
+        conductance = self.channels.index("gsr")
+        signal[:, conductance] -= signal[:BASELINE_ROWS, conductance].mean()
         return torch.from_numpy(np.ascontiguousarray(signal.T, dtype=np.float32))
 
 

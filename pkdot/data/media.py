@@ -1,6 +1,7 @@
 """Frames and sound on the disk."""
 
-import math
+import struct
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import wavfile
-from scipy.signal import resample_poly
 
 JPEG_QUALITY = 88
 
@@ -72,40 +72,28 @@ def _fit(picture: Any, size: int) -> NDArray[np.uint8]:
     return np.asarray(picture).transpose(2, 0, 1)
 
 
-def read_wav(path: Path, rate_hz: int, samples: int, *, end: float) -> NDArray[np.float32]:
-    """``samples`` samples in [-1, 1] that end at the share ``end`` of a recording; silence stands before its start.
-
-    Channels are averaged. Another rate is resampled.
+def read_wav(path: Path) -> tuple[int, NDArray[np.float32]]:
+    """Samples per second, and the recording ``(time,)`` in [-1, 1]; several channels become their mean.
 
     Raises:
-        ValueError: the file is no whole PCM or float WAV file, or has a value that is not finite.
+        ValueError: the file is no WAV file, stops in the middle or holds values that are not finite, with its name.
     """
     try:
-        rate, sound = wavfile.read(path)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: expected a WAV file: {error}") from error
-    last = round(end * len(sound))
-    # What the resampling filter sees beyond the window, so that its edge leaves no trace.
-    margin = 0 if rate == rate_hz else 64
-    wanted = math.ceil(samples * rate / rate_hz) + margin
-    piece = _mono(sound[max(0, last - wanted) : last])
-    if not np.isfinite(piece).all():
-        raise ValueError(f"{path}: expected finite values, got NaN or infinity.")
-    if rate != rate_hz:
-        common = math.gcd(rate, rate_hz)
-        piece = resample_poly(piece, rate_hz // common, rate // common)
-    piece = piece[-samples:]
-    return np.pad(piece, (samples - len(piece), 0)).astype(np.float32)
-
-
-def _mono(sound: NDArray[Any]) -> NDArray[np.float64]:
-    if sound.dtype.kind == "u":
-        sound = sound.astype(np.float64) - 128.0
-        full_scale = 128.0
-    else:
-        full_scale = 1.0 if sound.dtype.kind == "f" else float(-np.iinfo(sound.dtype).min)
-    mixed = sound.astype(np.float64) / full_scale
-    return mixed if mixed.ndim == 1 else mixed.mean(axis=1)
+        with warnings.catch_warnings():
+            # Editors leave chunks of their own in the file, which is fine; an early end is not.
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)
+            warnings.filterwarnings("error", "Reached EOF", wavfile.WavFileWarning)
+            rate, sound = wavfile.read(path)
+    except (OSError, ValueError, EOFError, struct.error, wavfile.WavFileWarning) as error:
+        raise ValueError(f"{path}: expected a whole WAV file: {error}") from error
+    if not np.isfinite(sound).all():
+        raise ValueError(f"{path}: expected finite samples, got NaN or infinity.")
+    if sound.dtype == np.uint8:
+        sound = (sound.astype(np.float32) - 128.0) / 128.0
+    elif sound.dtype.kind == "i":
+        sound = sound.astype(np.float32) / -float(np.iinfo(sound.dtype).min)
+    sound = sound.astype(np.float32)
+    return rate, sound if sound.ndim == 1 else sound.mean(axis=1)
 
 
 def write_frames(

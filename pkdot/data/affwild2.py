@@ -1,0 +1,185 @@
+"""Aff-Wild2, the valence-arousal track, in the layout in which its owners deliver it.
+
+::
+
+    cropped_aligned/<track>/00001.jpg ...                             frames without a face are missing
+    <any edition>/VA_Estimation_Challenge/{Train_Set,Validation_Set}/<track>.txt
+    audio/<video>.wav                                                 extracted from the videos by the user
+
+A track is the face of one person: the name of the video, with ``_left`` or ``_right`` where it shows two.
+"""
+
+import bisect
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
+from torch import Tensor
+
+from pkdot.config import DataConfig
+from pkdot.data.batch import Modality, Record, Schema
+from pkdot.data.media import read_frames, read_wav
+from pkdot.data.tables import read_numbers
+from pkdot.tasks import Task
+
+AUDIO_HZ = 16_000
+AUDIO_SAMPLES = 16_000
+INVALID = -5.0
+TARGETS = ("valence", "arousal")
+
+_TRACKS = ("VA_Estimation_Challenge", "VA_Set")
+_SPLITS = ("Train_Set", "Validation_Set")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sample: frames ``last - config.frames + 1 .. last`` of a track (1-based) that has ``length`` frames."""
+
+    track: str
+    last: int
+    length: int
+
+
+class AffWild2:
+    """Windows of faces with the valence and arousal of their last frame: video is prevalent, audio privileged.
+
+    A window holds ``config.frames`` consecutive frames, and one starts every half window; a window whose last frame
+    has no valid annotation is left out. The audio is the second that ends with the last frame.
+
+    Splits are by video. The official validation set is the test split, as the labels of the official test set are
+    not public, and a share ``config.val`` of the official training videos is the validation split.
+    """
+
+    def __init__(self, folder: Path, annotations: dict[str, list[Path]], config: DataConfig, name: str):
+        self.folder = folder
+        self.config = config
+        self.schema = Schema(
+            name=name,
+            task=Task("regression", TARGETS),
+            modalities={
+                "video": Modality("video", (3, config.frames, config.image_size, config.image_size)),
+                "audio": Modality("audio", (AUDIO_SAMPLES,), AUDIO_HZ),
+            },
+            prevalent=("video",),
+            privileged=("audio",),
+        )
+        training = {video_of(file.stem) for file in annotations["Train_Set"]}
+        validation = _validation_videos(training, config)
+        self.records: Sequence[Record]
+        self.windows: list[Window] = []
+        records = []
+        for part, files in annotations.items():
+            for file in files:
+                video = video_of(file.stem)
+                split = "test" if part == "Validation_Set" else "val" if video in validation else "train"
+                labels = _read_annotation(file)
+                for last in _labelled_ends(labels, config.frames):
+                    target = tuple(float(value) for value in labels[last - 1])
+                    records.append(Record(f"{file.stem}/{last:05d}", video, target, split))
+                    self.windows.append(Window(file.stem, last, len(labels)))
+        self.records = records
+
+    @classmethod
+    def open(cls, path: Path | None, config: DataConfig) -> "AffWild2":
+        """Open the folder that holds cropped_aligned and the annotations.
+
+        Raises:
+            ValueError: no such layout, or an annotation is not what it should be, with its line and field.
+        """
+        if path is None:
+            raise ValueError("affwild2 needs the folder of the data set: --data affwild2:PATH.")
+        return cls.read_layout(path, config, name="affwild2")
+
+    @classmethod
+    def read_layout(cls, path: Path, config: DataConfig, *, name: str) -> "AffWild2":
+        """As :meth:`open`, under another name in the schema."""
+        folder = _annotation_folder(path)
+        annotations = {split: sorted((folder / split).glob("*.txt")) for split in _SPLITS}
+        for split, files in annotations.items():
+            if not files:
+                raise ValueError(f"{folder / split}: expected one annotation (<video>.txt) or more, found none.")
+        return cls(path, annotations, config, name)
+
+    def read(self, index: int) -> dict[str, Tensor]:
+        """``video`` uint8 ``(3, T, H, W)`` and ``audio`` float32 ``(16000,)``; missing ones are left out."""
+        window = self.windows[index]
+        readings = {"video": self._video(window), "audio": self._audio(window)}
+        return {name: torch.from_numpy(reading) for name, reading in readings.items() if reading is not None}
+
+    def _video(self, window: Window) -> NDArray[np.uint8] | None:
+        folder = self.folder / "cropped_aligned" / window.track
+        found = sorted(folder.glob("*.jpg"))
+        if not found:
+            return None
+        names = [file.stem for file in found]
+        wanted = range(window.last - self.config.frames + 1, window.last + 1)
+        # Where the detector found no face, the nearest earlier picture stands in.
+        places = [max(bisect.bisect_right(names, f"{max(number, 1):05d}") - 1, 0) for number in wanted]
+        return read_frames([found[place] for place in places], self.config.image_size)
+
+    def _audio(self, window: Window) -> NDArray[np.float32] | None:
+        path = self.folder / "audio" / f"{video_of(window.track)}.wav"
+        if not path.is_file():
+            return None
+        rate, sound = read_wav(path)
+        # Annotations and sound cover the same recording, so a frame's share of the one is its share of the other.
+        return _sound_before(sound, round(window.last / window.length * len(sound)), rate)
+
+
+def video_of(track: str) -> str:
+    """The video that a track belongs to."""
+    return track.removesuffix("_left").removesuffix("_right")
+
+
+def _annotation_folder(path: Path) -> Path:
+    found = sorted(
+        folder
+        for depth in ("", "*/", "*/*/")
+        for name in _TRACKS
+        for folder in path.glob(depth + name)
+        if folder.is_dir()
+    )
+    if len(found) == 1:
+        return found[0]
+    several = f"more than one edition: {', '.join(str(folder) for folder in found)}; keep one" if found else "none"
+    raise ValueError(f"{path}: expected the annotations in <edition>/{_TRACKS[0]}/Train_Set, found {several}.")
+
+
+def _read_annotation(path: Path) -> NDArray[np.float64]:
+    labels = read_numbers(path, TARGETS, ",")
+    wrong = ((labels < -1) | (labels > 1)) & (labels != INVALID)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"{path}, line {row + 2}, field {TARGETS[column]}: got {labels[row, column]:g}, "
+            f"expected a value in [-1, 1], or {INVALID:g} where there is none."
+        )
+    return labels
+
+
+def _labelled_ends(labels: NDArray[np.float64], frames: int) -> list[int]:
+    """Last frames (1-based) of the windows."""
+    ends = range(min(frames, len(labels)), len(labels) + 1, max(1, frames // 2))
+    return [end for end in ends if not (labels[end - 1] == INVALID).any()]
+
+
+def _sound_before(sound: NDArray[np.float32], end: int, rate: int) -> NDArray[np.float32]:
+    """The second before sample ``end``, at 16 kHz; silence stands before the start of the recording."""
+    piece = np.pad(sound[max(0, end - rate) : end], (max(0, rate - end), 0))
+    if rate == AUDIO_HZ:
+        return piece
+    common = math.gcd(rate, AUDIO_HZ)
+    resampled: NDArray[np.float32] = resample_poly(piece, AUDIO_HZ // common, rate // common)[:AUDIO_SAMPLES]
+    return resampled.astype(np.float32)
+
+
+def _validation_videos(videos: set[str], config: DataConfig) -> set[str]:
+    """A share of the videos, chosen by a hash of their names: adding a video moves few others."""
+    ranked = sorted(videos, key=lambda video: hashlib.sha256(f"{config.split_seed}:{video}".encode()).digest())
+    return set(ranked[: math.ceil(config.val * len(ranked))])
