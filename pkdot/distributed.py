@@ -29,7 +29,7 @@ def gather_with_gradient(tensor: Tensor) -> Tensor:
     """
     if not is_distributed():
         return tensor
-    gathered: Tensor = _Gather.apply(tensor)
+    gathered: Tensor = _Gather.apply(tensor)  # type: ignore[no-untyped-call]
     return gathered
 
 

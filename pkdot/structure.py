@@ -30,7 +30,8 @@ def cosine_structure(z: Tensor) -> Tensor:
         raise ValueError(f"embeddings have shape {tuple(z.shape)}; expected (*, B, d).")
     with torch.autocast(z.device.type, enabled=False):
         unit = unit_rows(z)
-        return unit @ unit.mT
+        similarities: Tensor = unit @ unit.mT
+        return similarities
 
 
 def unit_rows(z: Tensor) -> Tensor:

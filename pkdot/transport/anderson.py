@@ -47,7 +47,8 @@ class Anderson:
         gram = gram + torch.diag_embed(ridge.unsqueeze(-1).expand(-1, gram.shape[-1]))
         coefficients = torch.linalg.solve_ex(gram, weighted @ residual.unsqueeze(-1))[0]
         correction = ((self._moves + self._changes).mT @ coefficients).squeeze(-1)
-        return point + residual - correction
+        extrapolated: Tensor = point + residual - correction
+        return extrapolated
 
     def keep(self, problems: Tensor) -> None:
         """Go on with these problems only."""

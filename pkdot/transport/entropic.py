@@ -30,12 +30,12 @@ def entropic_ot(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Entro
 
     First derivatives only: differentiating the gradient raises ``RuntimeError``.
     """
-    return EntropicOT(*_Envelope.apply(cost, a, b, settings, False))
+    return EntropicOT(*_Envelope.apply(cost, a, b, settings, False))  # type: ignore[no-untyped-call]
 
 
 def entropic_self_ot(cost: Tensor, a: Tensor, settings: Settings) -> EntropicOT:
     """OT between a histogram and itself, at a symmetric cost: :func:`entropic_ot` by the faster symmetric sweeps."""
-    return EntropicOT(*_Envelope.apply(cost, a, a, settings, True))
+    return EntropicOT(*_Envelope.apply(cost, a, a, settings, True))  # type: ignore[no-untyped-call]
 
 
 @torch.library.custom_op("pkdot::sinkhorn", mutates_args=())
@@ -80,16 +80,21 @@ class _Envelope(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
-        inputs = cost, a, b, f, g = ctx.saved_tensors
+        cost, a, b, f, g = ctx.saved_tensors
         to_cost = to_a = to_b = None
         if ctx.needs_input_grad[0]:
-            to_cost = plan(*inputs, ctx.eps) * upstream[:, None, None]
-            to_cost = _FirstOrder.apply(to_cost.sum_to_size(cost.shape), cost)
+            to_cost = plan(cost, a, b, f, g, ctx.eps) * upstream[:, None, None]
+            to_cost = _first_order(to_cost.sum_to_size(cost.shape), cost)
         if ctx.needs_input_grad[1]:
-            to_a = _FirstOrder.apply((f - (a * f).sum(-1, keepdim=True)) * upstream[:, None], a)
+            to_a = _first_order((f - (a * f).sum(-1, keepdim=True)) * upstream[:, None], a)
         if ctx.needs_input_grad[2]:
-            to_b = _FirstOrder.apply((g - (b * g).sum(-1, keepdim=True)) * upstream[:, None], b)
+            to_b = _first_order((g - (b * g).sum(-1, keepdim=True)) * upstream[:, None], b)
         return to_cost, to_a, to_b, None, None
+
+
+def _first_order(gradient: Tensor, source: Tensor) -> Tensor:
+    guarded: Tensor = _FirstOrder.apply(gradient, source)  # type: ignore[no-untyped-call]
+    return guarded
 
 
 class _FirstOrder(torch.autograd.Function):
