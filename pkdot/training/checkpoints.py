@@ -1,6 +1,7 @@
 """Saving and reading states and models: in one step, with a digest, and without running what a file contains."""
 
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from pkdot.training.run_folder import write_text
@@ -17,12 +18,9 @@ from pkdot.training.run_folder import write_text
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write a training state of tensors and plain values, replacing the older one only when it is on the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        torch.save({"digest": digest(state), "state": state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    content = io.BytesIO()
+    torch.save({"digest": digest(state), "state": state}, content)
+    _write(path, content.getbuffer())
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -42,9 +40,7 @@ def save_model(path: Path, model: nn.Module, metadata: dict[str, Any]) -> None:
     """Write a model's weights as safetensors with ``metadata`` in the header, and the metadata beside it as JSON."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     metadata = {**metadata, "sha256": digest(tensors)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, temporary, {"pkdot": json.dumps(metadata)})
-    os.replace(temporary, path)
+    _write(path, save(tensors, {"pkdot": json.dumps(metadata)}))
     write_text(path.with_suffix(".json"), json.dumps(metadata, indent=2) + "\n")
 
 
@@ -61,6 +57,15 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if digest(tensors) != metadata.get("sha256"):
         raise ValueError(f"{path}: damaged model, its weights do not match their digest.")
     return tensors, metadata
+
+
+def _write(path: Path, content: bytes | memoryview) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
 
 
 def digest(value: Any) -> str:

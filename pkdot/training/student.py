@@ -9,7 +9,7 @@ import torch
 from pkdot.config import DistillConfig, RunConfig, StudentRunConfig, TeacherRunConfig
 from pkdot.students import STUDENTS
 from pkdot.training.device import prepare_device
-from pkdot.training.evaluation import read_result
+from pkdot.training.evaluation import read_result, write_result
 from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.loop import fit
 from pkdot.training.objectives import Hallucinates, StudentObjective, build_criterion
@@ -60,7 +60,17 @@ def distill(config: StudentRunConfig) -> StudentResult:
         control = train_student(
             control_of(config, student.folder), prepared, RunFolder(student.folder.path / "control")
         )
-    return StudentResult(student, teacher, control)
+    return _with_comparison(StudentResult(student, teacher, control))
+
+
+def _with_comparison(result: StudentResult) -> StudentResult:
+    """Put the other models' figures into the student's ``result.json``."""
+    others = {"teacher": result.teacher, "control": result.control}
+    metrics = {f"{role}_metrics": run.metrics for role, run in others.items() if run is not None}
+    told = {**result.student.result, **metrics, "gap_closed": result.gap_closed}
+    if told != result.student.result:
+        write_result(result.student.folder.result, told)
+    return replace(result, student=RunResult(result.student.folder, told))
 
 
 def train_student(config: StudentRunConfig, prepared: Prepared, folder: RunFolder | None = None) -> RunResult:
