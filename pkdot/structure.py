@@ -41,7 +41,8 @@ def unit_rows(z: Tensor) -> Tensor:
     size = z.detach().abs().amax(-1, keepdim=True) if z.shape[-1] else z.new_zeros(*z.shape[:-1], 1)
     alive = size > 0
     z = torch.where(alive, z / torch.where(alive, size, 1.0), 0.0)
-    return z / torch.where(alive, z, 1.0).norm(dim=-1, keepdim=True)
+    length: Tensor = torch.where(alive, z, 1.0).norm(dim=-1, keepdim=True)
+    return z / length
 
 
 def topk_anchors(structure: Tensor, k: int, *, select: Select = "nearest", exclude_self: bool = True) -> Tensor:

@@ -114,7 +114,7 @@ def sinkhorn_divergence(
     """
     with torch.autocast(x.device.type, enabled=False):
         leading, dtype = x.shape[:-2], _at_least_single(x, y)
-        settings = _settings(blur, tol / _MARGIN, max_iter, backend, dtype)
+        settings = _settings(blur, tol, max_iter, backend, dtype, margin=_MARGIN)
         x, y, a, b = _problems(x, y, a, b)
         centre_x, centre_y = a.unsqueeze(-2) @ x, b.unsqueeze(-2) @ y
         x, y = x - centre_x, y - centre_y
@@ -206,7 +206,7 @@ def transport_plan(
     """
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         leading, dtype = x.shape[:-2], _at_least_single(x, y)
-        settings = _settings(blur, tol / _MARGIN, max_iter, "auto", dtype)
+        settings = _settings(blur, tol, max_iter, "auto", dtype, margin=_MARGIN)
         x, y, a, b = _problems(x, y, a, b)
         cost = _half_squared_distances(x - a.unsqueeze(-2) @ x, y - b.unsqueeze(-2) @ y)
         potentials = solve(cost, a, b, settings)
@@ -240,13 +240,15 @@ def _warn_unless_converged(info: SinkhornInfo) -> None:
         )
 
 
-def _settings(blur: float, tol: float, max_iter: int, backend: str, dtype: torch.dtype) -> Settings:
+def _settings(
+    blur: float, tol: float, max_iter: int, backend: str, dtype: torch.dtype, margin: float = 1.0
+) -> Settings:
     if backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}; expected one of {', '.join(BACKENDS)}.")
     for name, value in (("blur", blur), ("tol", tol), ("max_iter", max_iter)):
         if not 0 < value < float("inf"):
             raise ValueError(f"{name} is {value}; expected a finite number above 0.")
-    return Settings(eps=blur**2, tol=tol, max_iter=int(max_iter), dtype=dtype)
+    return Settings(eps=blur**2, tol=tol / margin, max_iter=int(max_iter), dtype=dtype)
 
 
 def _problems(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:

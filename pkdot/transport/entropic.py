@@ -63,8 +63,8 @@ def _(
 
 def plan(cost: Tensor, a: Tensor, b: Tensor, f: Tensor, g: Tensor, eps: float) -> Tensor:
     """``(P, N, M)`` transport plan of a pair of potentials."""
-    exponent = (f.unsqueeze(-1) + g.unsqueeze(-2) - cost) / eps
-    return a.unsqueeze(-1) * b.unsqueeze(-2) * exponent.clamp_(min=SMALLEST_EXPONENT).exp_()
+    log_mass = (f.unsqueeze(-1) + g.unsqueeze(-2) - cost) / eps + a.log().unsqueeze(-1) + b.log().unsqueeze(-2)
+    return log_mass.clamp_(min=SMALLEST_EXPONENT).exp_()
 
 
 class _Envelope(torch.autograd.Function):
