@@ -17,7 +17,7 @@ class Stream:
 
     Attributes:
         tokens: ``(B, L, d)``.
-        pooled: ``(B, d)``, the normalised mean over the tokens.
+        pooled: ``(B, d)``, the mean over the tokens.
         present: ``(B,)`` bool.
     """
 
@@ -36,7 +36,6 @@ class StreamEncoder(nn.Module):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
-        self.norm = nn.LayerNorm(encoder.width)
 
     def forward(self, x: Tensor, present: Tensor | None = None) -> Stream:
         """Encode ``(B, *shape)``. Raises ``ValueError`` for any other shape."""
@@ -46,7 +45,7 @@ class StreamEncoder(nn.Module):
         if present is None or bool(present.all()):
             tokens = self.encoder(x)
             everywhere = torch.ones(len(x), dtype=torch.bool, device=x.device)
-            return Stream(tokens, self.norm(tokens.mean(1)), everywhere)
+            return Stream(tokens, tokens.mean(1), everywhere)
         return self._encode_present(x, present.bool())
 
     def _encode_present(self, x: Tensor, present: Tensor) -> Stream:
@@ -54,8 +53,7 @@ class StreamEncoder(nn.Module):
         if not bool(present.any()):
             return Stream(x.new_zeros(batch, 1, width), x.new_zeros(batch, width), present)
         tokens = self.encoder(x[present])
-        pooled = self.norm(tokens.mean(1))
-        return Stream(_spread(tokens, present), _spread(pooled, present), present)
+        return Stream(_spread(tokens, present), _spread(tokens.mean(1), present), present)
 
 
 class StreamEncoders(nn.Module):
