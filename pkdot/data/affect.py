@@ -109,7 +109,8 @@ def speak(feelings: Feelings, rng: np.random.Generator, fps: int, story: AffectS
     time = np.arange(frames * AUDIO_HZ // fps) * (fps / AUDIO_HZ)
 
     def sampled(course: Course) -> Course:
-        return np.interp(time, np.arange(frames), course)
+        values: Course = np.interp(time, np.arange(frames), course)
+        return values
 
     valence, arousal = story.valence_in_voice * feelings.valence, feelings.arousal
     pitch = rng.uniform(95, 230) * (1 + 0.45 * arousal + 0.12 * valence)

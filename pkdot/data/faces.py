@@ -5,11 +5,12 @@ the same way on every processor, so one seed draws one picture everywhere.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 ACTION_UNITS = ("AU1", "AU4", "AU6", "AU10", "AU12", "AU15", "AU20", "AU25", "AU43")
 """Inner brow raiser, brow lowerer, cheek raiser, upper lip raiser, lip corner puller (smile), lip corner depressor,
@@ -88,11 +89,15 @@ class _Canvas:
     ) -> None:
         """A filled ellipse around ``(x, y)``."""
         window = self._window(x, y, np.maximum(half_width, half_height))
-        right, down = (self.x[window] - x) / half_width, (self.y[window] - y) / half_height
+        right, down = self.x[window] - x, self.y[window] - y
+        beside = np.maximum(np.abs(right) - half_width, np.abs(down) - half_height)
+        right, down = right / half_width, down / half_height
         radius = np.sqrt(right * right + down * down)
         right, down = right / half_width, down / half_height
         slope = np.sqrt(right * right + down * down)
-        self._paint(window, radius * (radius - 1.0) / np.maximum(slope, 1e-6), colour, opacity)
+        distance = radius * (radius - 1.0) / np.maximum(slope, 1e-6)
+        # To first order the distance of a narrow ellipse is too small beyond its ends, and would draw tails there.
+        self._paint(window, np.maximum(distance, beside), colour, opacity)
 
     def stroke(
         self,
@@ -116,8 +121,7 @@ class _Canvas:
 
     def light(self, gain: float, slope_x: float, slope_y: float) -> None:
         """Multiply by a light that changes linearly over the picture."""
-        gain, slope_x, slope_y = (np.float32(v) for v in (gain, slope_x, slope_y))
-        self.pixels *= gain + slope_x * self.column + slope_y * self.row
+        self.pixels *= np.float32(gain) + np.float32(slope_x) * self.column + np.float32(slope_y) * self.row
 
     def _window(self, x: Floats | float, y: Floats | float, radius: Floats | float) -> tuple[slice, slice, slice]:
         """The pixels that a shape within ``radius`` of ``(x, y)`` may touch in some frame: no others are computed."""

@@ -57,7 +57,8 @@ def read_mp4(path: Path, wanted: int, size: int) -> NDArray[np.uint8]:
         ) from error
     try:
         with av.open(str(path)) as container:
-            pictures = [_fit(frame.to_image(), size) for frame in container.decode(video=0)]
+            film: Any = container.decode(video=0)
+            pictures = [_fit(frame.to_image(), size) for frame in film]
     except (OSError, ValueError, IndexError) as error:
         raise ValueError(f"{path}: expected a film with a video stream: {error}") from error
     if not pictures:

@@ -34,23 +34,23 @@ class PainStory:
     """Spread of pain tolerance between people (levels)."""
     felt_sd: float = 0.45
     """Spread of what one person feels under one stimulus (levels)."""
-    reactive: float = 0.75
+    reactive: float = 0.6
     """Probability that a person's face reacts to pain at all."""
-    shown: float = 0.4
+    shown: float = 0.3
     """Probability that a reactive face shows the faintest pain; it grows to 1 with what is felt."""
-    distraction: float = 0.35
+    distraction: float = 0.5
     """Probability that the face does something that has nothing to do with pain."""
-    display: float = 0.55
+    display: float = 0.5
     """Largest mean intensity of an action unit under the strongest pain."""
     grain: float = 14.0
     """Sensor noise (grey levels of 255)."""
-    autonomic: float = 0.7
+    autonomic: float = 0.75
     """Probability that the autonomic nervous system responds in a trial."""
     non_labile: float = 0.05
     """Probability that a person's skin conductance hardly responds to anything."""
-    conductance: float = 1.8
+    conductance: float = 2.0
     """Mean rise of skin conductance under the strongest pain (microsiemens)."""
-    spontaneous: float = 0.35
+    spontaneous: float = 0.3
     """Spontaneous skin conductance responses per clip (number)."""
     heart: float = 6.0
     """Mean rise of the heart rate under the strongest pain (beats per minute)."""
@@ -178,10 +178,10 @@ def _skin_conductance(
     level = person.conductance_level + rng.normal(0, 0.3)
     drift = 0.015 * np.cumsum(rng.normal(size=time.size)) / np.sqrt(RATE_HZ) + rng.normal(0, 0.02) * time
     size = story.conductance * person.conductance_gain * strength
-    course = level + drift + size * _conductance_response(time, person.latency + rng.normal(0, 0.25))
+    course: Course = level + drift + size * _conductance_response(time, person.latency + rng.normal(0, 0.25))
     for _ in range(rng.poisson(story.spontaneous)):
         course = course + rng.exponential(0.45) * _conductance_response(time, rng.uniform(-1.5, 4.5))
-    return np.maximum(course, 0.0)
+    return course.clip(min=0.0)
 
 
 def _electrocardiogram(
@@ -198,7 +198,7 @@ def _electrocardiogram(
 
 
 def _trapezius(time: Course, person: Person, effort: Course, rng: np.random.Generator, story: PainStory) -> Course:
-    movement = 0.0
+    movement = np.zeros(time.size)
     if rng.random() < 0.2:
         movement = rng.uniform(0, 1.5) * plateau(time, rng.uniform(0, 4.5), 0.2, rng.uniform(0.3, 1.5), 0.2)
     return rng.normal(0, person.emg_size, time.size) * (1.0 + story.muscle * person.muscle_gain * effort + movement)

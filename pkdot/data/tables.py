@@ -37,27 +37,30 @@ def read_rows(path: Path, columns: Sequence[str], delimiter: str) -> list[Row]:
             continue
         cells = [cell.strip() for cell in line.split(delimiter)]
         if len(cells) != len(header):
-            raise ValueError(
-                f"{path}, line {number}: got {len(cells)} cells, expected {len(header)}: {', '.join(header)}."
-            )
+            raise _wrong_width(path, number, cells, header)
         rows.append(Row(path, number, dict(zip(header, cells, strict=True))))
     return rows
 
 
 def read_numbers(path: Path, columns: Sequence[str], delimiter: str) -> NDArray[np.float64]:
-    """The named columns as ``(lines, len(columns))``, in the order of ``columns``, all finite.
+    """The named columns as ``(lines, len(columns))``, in the order of ``columns``, all finite; no line is blank.
 
     Raises:
         ValueError: as :func:`read_rows`; or a cell is not a finite number, with its line and column.
     """
-    lines = _text(path).splitlines()
+    lines = _text(path).rstrip().splitlines()
     header = _header(path, lines, columns, delimiter)
     places = [header.index(column) for column in columns]
+    for number, line in enumerate(lines[1:], start=2):
+        if line.count(delimiter) != len(header) - 1:
+            raise _wrong_width(path, number, line.split(delimiter), header)
+    if len(lines) == 1:
+        return np.empty((0, len(columns)))
     try:
         numbers = np.loadtxt(lines[1:], np.float64, comments=None, delimiter=delimiter, usecols=places, ndmin=2)
-    except ValueError:
-        numbers = None
-    if numbers is None or not np.isfinite(numbers).all():
+    except ValueError as error:
+        raise _first_bad_number(path, columns, delimiter) from error
+    if not np.isfinite(numbers).all():
         raise _first_bad_number(path, columns, delimiter)
     return numbers
 
@@ -78,6 +81,10 @@ def _first_bad_number(path: Path, columns: Sequence[str], delimiter: str) -> Val
             if not good:
                 return row.error(column, "a finite number")
     return ValueError(f"{path}: expected a table of numbers.")
+
+
+def _wrong_width(path: Path, line: int, cells: Sequence[str], header: Sequence[str]) -> ValueError:
+    return ValueError(f"{path}, line {line}: got {len(cells)} cells, expected {len(header)}: {', '.join(header)}.")
 
 
 def _text(path: Path) -> str:
