@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from pkdot.transport.entropic import EntropicOT, entropic_ot, entropic_self_ot, plan
-from pkdot.transport.sinkhorn import Settings, solve
+from pkdot.transport.problem import Settings
+from pkdot.transport.sinkhorn import solve
 
 BACKENDS = ("auto", "torch")
 MAX_ITER = 1000
-# The gradient in the points is first order in the marginal error, where the value is second order: aim beyond tol.
-_MARGIN = 10.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def sinkhorn_divergence(
     """
     with torch.autocast(x.device.type, enabled=False):
         leading, dtype = x.shape[:-2], _at_least_single(x, y)
-        settings = _settings(blur, tol, max_iter, backend, dtype, margin=_MARGIN)
+        settings = _settings(blur, tol, max_iter, backend, dtype)
         x, y, a, b = _problems(x, y, a, b)
         centre_x, centre_y = a.unsqueeze(-2) @ x, b.unsqueeze(-2) @ y
         x, y = x - centre_x, y - centre_y
@@ -169,6 +168,7 @@ def histogram_divergence(
         dtype = _at_least_single(a, b)
         settings = _settings(blur, tol, max_iter, backend, dtype)
         a, b, cost = (_finest(z) for z in (a, b, cost.detach()))
+        a, b = a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True)
         terms = [entropic_ot(cost, a, b, settings)]
         if debias:
             terms += [entropic_self_ot(cost, a, settings), entropic_self_ot(cost, b, settings)]
@@ -206,7 +206,7 @@ def transport_plan(
     """
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         leading, dtype = x.shape[:-2], _at_least_single(x, y)
-        settings = _settings(blur, tol, max_iter, "auto", dtype, margin=_MARGIN)
+        settings = _settings(blur, tol, max_iter, "auto", dtype)
         x, y, a, b = _problems(x, y, a, b)
         cost = _half_squared_distances(x - a.unsqueeze(-2) @ x, y - b.unsqueeze(-2) @ y)
         potentials = solve(cost, a, b, settings)
@@ -248,7 +248,7 @@ def _settings(
     for name, value in (("blur", blur), ("tol", tol), ("max_iter", max_iter)):
         if not 0 < value < float("inf"):
             raise ValueError(f"{name} is {value}; expected a finite number above 0.")
-    return Settings(eps=blur**2, tol=tol / margin, max_iter=int(max_iter), dtype=dtype)
+    return Settings(eps=blur**2, tol=tol, max_iter=int(max_iter), dtype=dtype)
 
 
 def _problems(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:

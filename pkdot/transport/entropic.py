@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pkdot.transport.sinkhorn import Settings, solve, solve_symmetric
+from pkdot.transport.problem import Settings
+from pkdot.transport.sinkhorn import solve, solve_symmetric
 from pkdot.transport.softmin import SMALLEST_EXPONENT
 
 

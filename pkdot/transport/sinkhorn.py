@@ -1,4 +1,4 @@
-r"""Sinkhorn's algorithm in the log domain, for a batch of problems, each to its own tolerance.
+r"""Sinkhorn's equations for a batch of problems, each to its own tolerance.
 
 A problem is a cost :math:`C` and two histograms :math:`a, b`. Its potentials solve
 
@@ -7,67 +7,38 @@ A problem is a cost :math:`C` and two histograms :math:`a, b`. Its potentials so
     g_j = -\varepsilon \log \sum_i a_i e^{(f_i - C_{ij}) / \varepsilon},
 
 and its plan is :math:`P_{ij} = a_i b_j e^{(f_i + g_j - C_{ij}) / \varepsilon}`. A problem that has converged leaves the
-batch: it neither moves any further nor costs anything, so that its result does not depend on its neighbours.
+batch, so that its result does not depend on its neighbours.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pkdot.transport.anderson import Anderson
+from pkdot.transport.newton import newton_steps
+from pkdot.transport.problem import Potentials, Settings, Solved, centred, marginal_error
 from pkdot.transport.softmin import Softmin
 
+# A Newton step costs the cube of the number of points, a sweep its square.
+_SMALL = 384
+# The gradient is first order in the marginal error, where the value is second order: aim beyond the tolerance, and
+# further where another digit costs next to nothing.
+_MARGIN_SMALL, _MARGIN_LARGE = 1e3, 1e1
 _COOLING = 2.0
 _COARSE_TOL = 0.1
-_COARSE_SWEEPS = 20
+_COARSE_ITERATIONS = 20
 _MEMORY = 6
 _LOST = 4.0
 _RELAXATION = 2.0 / 3.0
-_LARGEST_EXPONENT = 80.0
-
-
-class Settings(NamedTuple):
-    """How exactly a problem is solved.
-
-    Attributes:
-        eps: strength of the entropy, in the units of the cost.
-        tol: L1 marginal error.
-        max_iter: sweeps at ``eps`` after which an unfinished problem returns its best point.
-        dtype: of the sweeps; a problem for whose ``tol`` it is too coarse is swept in the dtype of its cost.
-    """
-
-    eps: float
-    tol: float
-    max_iter: int
-    dtype: torch.dtype
-
-
-@dataclass(frozen=True)
-class Potentials:
-    """Solution of P problems.
-
-    Attributes:
-        f: ``(P, N)`` in the units of the cost.
-        g: ``(P, M)`` in the units of the cost. The plan's columns sum to ``b``.
-        marginal_error: ``(P,)``, bound on the L1 distance between the plan's row sums and ``a``.
-        iterations: ``(P,)`` int64, sweeps done.
-    """
-
-    f: Tensor
-    g: Tensor
-    marginal_error: Tensor
-    iterations: Tensor
 
 
 def solve(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Potentials:
-    """Potentials of P problems by Anderson-accelerated sweeps, at a temperature that falls to ``eps``.
+    """Potentials of P problems at a temperature that falls to ``eps``.
 
     Each problem starts at a temperature near the range of its cost; every further one starts from the potentials of
-    the last, which need not be exact.
+    the last, which need not be exact. Small problems take Newton's steps, large ones Anderson-accelerated sweeps.
 
     Args:
         cost: ``(P, N, M)``, or ``(1, N, M)`` where all problems share it.
@@ -75,7 +46,7 @@ def solve(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Potentials:
         b: ``(P, M)`` histograms; zeros are allowed.
         settings: how exactly.
     """
-    return _in_enough_precision(_annealed_sweeps, cost, a, b, settings)
+    return _in_enough_precision(_annealed, cost, a, b, settings)
 
 
 def solve_symmetric(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Potentials:
@@ -97,9 +68,11 @@ def solve_symmetric(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> P
 def _in_enough_precision(
     sweeps: Callable[..., Potentials], cost: Tensor, a: Tensor, b: Tensor, settings: Settings
 ) -> Potentials:
-    """Solve in the precision of the settings, or of the cost where the former is too coarse for the tolerance."""
+    """Solve large problems in the precision of the settings, where that is not too coarse for the tolerance."""
+    small = _is_small(cost)
+    settings = settings._replace(tol=settings.tol / (_MARGIN_SMALL if small else _MARGIN_LARGE))
     rounding = torch.finfo(settings.dtype).eps * cost.amax((-2, -1)) / settings.eps
-    coarse = (rounding > settings.tol).expand(a.shape[0])
+    coarse = (rounding > settings.tol).expand(a.shape[0]) | small
     f, g, error = torch.zeros_like(a), torch.zeros_like(b), a.new_zeros(a.shape[0])
     iterations = torch.zeros_like(coarse, dtype=torch.int64)
     for problems, dtype in ((coarse, cost.dtype), (~coarse, settings.dtype)):
@@ -111,18 +84,22 @@ def _in_enough_precision(
     return Potentials(f, g, error, iterations)
 
 
-def _annealed_sweeps(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Potentials:
+def _is_small(cost: Tensor) -> bool:
+    return max(cost.shape[-2:]) <= _SMALL
+
+
+def _annealed(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Potentials:
+    iterate = newton_steps if _is_small(cost) else _accelerated_sweeps
     ranges = (cost.amax((-2, -1)) / settings.eps).expand(a.shape[0])
     levels = math.ceil(math.log(max(float(ranges.max()), 1.0), _COOLING))
     g = torch.zeros_like(b)
     for level in range(levels, 0, -1):
-        warmth = _COOLING**level
         # A problem joins at its own range, whatever its neighbours' is.
         joins = (ranges > _COOLING ** (level - 1)).nonzero().squeeze(-1)
         part = (cost if cost.shape[0] == 1 else cost[joins]), a[joins], b[joins]
-        coarse = settings._replace(eps=settings.eps * warmth, tol=_COARSE_TOL, max_iter=_COARSE_SWEEPS)
-        g[joins] = _accelerated_sweeps(*part, g[joins], coarse).g.to(g.dtype)
-    return _accelerated_sweeps(cost, a, b, g, settings)
+        warm = settings._replace(eps=settings.eps * _COOLING**level, tol=_COARSE_TOL, max_iter=_COARSE_ITERATIONS)
+        g[joins] = iterate(*part, g[joins], warm).g.to(g.dtype)
+    return iterate(cost, a, b, g, settings)
 
 
 def _accelerated_sweeps(cost: Tensor, a: Tensor, b: Tensor, start: Tensor, settings: Settings) -> Potentials:
@@ -131,20 +108,19 @@ def _accelerated_sweeps(cost: Tensor, a: Tensor, b: Tensor, start: Tensor, setti
     a, b, g = (z.to(softmin.dtype) for z in (a, b, start / settings.eps))
     log_a, log_b = a.log(), b.log()
     anderson = Anderson(g, _MEMORY)
-    best, solved = _Best(a, b), _Solved(a, b)
+    best, solved = _Best(a, b), Solved(a, b)
     follows = torch.zeros(a.shape[0], dtype=torch.bool, device=a.device)
 
     for sweep in range(1, settings.max_iter + 1):
         f = softmin.over_columns(g, log_b)
         g_next = softmin.over_rows(f, log_a)
         residual = g_next - g
-        # With f exact for g, the plan's columns sum to b exp((g - g_next) / eps).
-        error = _marginal_error(b, residual)
+        error = marginal_error(b, residual)
         best.update(f, g_next, error)
 
         finished = best.error <= settings.tol if sweep < settings.max_iter else torch.ones_like(follows)
         if finished.any():
-            keep = solved.store(best, finished, sweep)
+            keep = solved.store(best.f, best.g, best.error, finished, sweep)
             if not keep.numel():
                 break
             for part in (softmin, anderson, best):
@@ -153,8 +129,8 @@ def _accelerated_sweeps(cost: Tensor, a: Tensor, b: Tensor, start: Tensor, setti
             g, residual, error = g[keep], residual[keep], error[keep]
 
         lost = ~(error <= _LOST * best.error)
-        g = anderson.advance(g, _centred(residual, b), b, follows & ~lost)
-        g = _centred(torch.where(lost.unsqueeze(-1), best.g, g), b)
+        g = anderson.advance(g, centred(residual, b), b, follows & ~lost)
+        g = centred(torch.where(lost.unsqueeze(-1), best.g, g), b)
         follows = ~lost
     return solved.potentials(settings.eps)
 
@@ -164,17 +140,17 @@ def _relaxed_sweeps(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> P
     a = a.to(softmin.dtype)
     log_a = a.log()
     f = softmin.over_columns(torch.zeros_like(a), log_a) / 2
-    best, solved = _Best(a, a), _Solved(a, a)
+    best, solved = _Best(a, a), Solved(a, a)
 
     for sweep in range(1, settings.max_iter + 1):
         f_next = softmin.over_columns(f, log_a)
         residual = f_next - f
-        best.update(f, f_next, _marginal_error(a, residual))
+        best.update(f, f_next, marginal_error(a, residual))
 
         last = sweep == settings.max_iter
         finished = torch.ones_like(best.error, dtype=torch.bool) if last else best.error <= settings.tol
         if finished.any():
-            keep = solved.store(best, finished, sweep)
+            keep = solved.store(best.f, best.g, best.error, finished, sweep)
             if not keep.numel():
                 break
             for part in (softmin, best):
@@ -182,15 +158,6 @@ def _relaxed_sweeps(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> P
             log_a, a, f, residual = log_a[keep], a[keep], f[keep], residual[keep]
         f = f + _RELAXATION * residual
     return solved.potentials(settings.eps)
-
-
-def _marginal_error(weight: Tensor, residual: Tensor) -> Tensor:
-    return (weight * (-residual).clamp(max=_LARGEST_EXPONENT).expm1().abs()).sum(-1)
-
-
-def _centred(potential: Tensor, weight: Tensor) -> Tensor:
-    # f + c and g - c solve the same problem; left alone, the constant drifts and takes the digits.
-    return potential - (weight * potential).sum(-1, keepdim=True)
 
 
 class _Best:
@@ -207,25 +174,3 @@ class _Best:
 
     def keep(self, problems: Tensor) -> None:
         self.f, self.g, self.error = self.f[problems], self.g[problems], self.error[problems]
-
-
-class _Solved:
-    """Where problems go when they leave the batch."""
-
-    def __init__(self, a: Tensor, b: Tensor) -> None:
-        self._f, self._g = torch.zeros_like(a), torch.zeros_like(b)
-        self._error = a.new_zeros(a.shape[0])
-        self._iterations = torch.zeros(a.shape[0], dtype=torch.int64, device=a.device)
-        self._problems = torch.arange(a.shape[0], device=a.device)
-
-    def store(self, best: _Best, finished: Tensor, sweep: int) -> Tensor:
-        """Store the finished problems; return the positions of the others."""
-        done = self._problems[finished]
-        self._f[done], self._g[done], self._error[done] = best.f[finished], best.g[finished], best.error[finished]
-        self._iterations[done] = sweep
-        keep = (~finished).nonzero().squeeze(-1)
-        self._problems = self._problems[keep]
-        return keep
-
-    def potentials(self, eps: float) -> Potentials:
-        return Potentials(self._f * eps, self._g * eps, self._error, self._iterations)

@@ -233,10 +233,10 @@ def test_differentiating_twice_says_why_it_cannot() -> None:
 def test_stopping_early_warns_and_says_so() -> None:
     x, y = clouds(32, 4)
     with pytest.warns(RuntimeWarning, match="stopped before its tolerance") as record:
-        loss, info = sinkhorn_divergence(torch.stack([x, y]), torch.stack([y, y]), max_iter=2, return_info=True)
+        loss, info = sinkhorn_divergence(torch.stack([x, y]), torch.stack([y, y]), max_iter=1, return_info=True)
     assert len(record) == 1
     assert loss.isfinite().all()
-    assert info.iterations.tolist() == [2, 2]
+    assert info.iterations.tolist() == [1, 1]
     assert not info.converged[0]
     assert info.marginal_error[0] > 1e-3
 
@@ -246,7 +246,7 @@ def test_warns_once_in_a_loop() -> None:
     with warnings.catch_warnings(record=True) as record:
         warnings.simplefilter("default")
         for _ in range(3):
-            sinkhorn_divergence(x, y, max_iter=2)
+            sinkhorn_divergence(x, y, max_iter=1)
     assert len(record) == 1
 
 
