@@ -31,7 +31,10 @@ def load_trained(folder: RunFolder, kinds: dict[str, type[nn.Module]], kind: str
     tensors, metadata = load_model(folder.best)
     if metadata.get("kind") != kind:
         raise ValueError(f"{folder.path}: holds a {metadata.get('kind', 'model of an unknown kind')}, not a {kind}.")
-    schema, config = Schema.from_dict(metadata["schema"]), model_config(metadata["model"])
+    try:
+        schema, config = Schema.from_dict(metadata["schema"]), model_config(metadata["model"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder.best}: metadata that this version cannot read ({error}).") from error
     name = getattr(config, kind)
     if name not in kinds:
         raise ValueError(f"{folder.path}: was trained with the {kind} {name!r}, which is not registered here.")
