@@ -61,7 +61,7 @@ class VideoEncoder(Encoder):
         """Tokens ``(B, time, width)``."""
         batch, _, time = x.shape[:3]
         patches = self.patches((x - 0.5).transpose(1, 2).flatten(0, 1)).unflatten(0, (batch, time))
-        # The first layer is linear: the motion of its output is its output for the motion, on a sixteenth of the points.
+        # The first layer is linear: the motion of its output is its output for the motion, with fewer points.
         motion = MOTION_GAIN * (patches - patches.mean(1, keepdim=True))
         features = self.frames(torch.cat([patches, motion], 2).flatten(0, 1))
         features = features.unflatten(0, (batch, time)).transpose(1, 2)
