@@ -1,6 +1,7 @@
 """Training a teacher on all modalities."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -102,8 +103,13 @@ def describe(kind: str, prepared: Prepared, model: dict[str, Any]) -> dict[str, 
     return {
         "kind": kind,
         "schema": prepared.schema.to_dict(),
-        "model": {key: str(value) if key == "weights" and value else value for key, value in model.items()},
-        "data": {key: str(value) if value is not None else None for key, value in asdict(prepared.config).items()},
+        "model": _plain(model),
+        "data": _plain(asdict(prepared.config)),
         "split_digest": prepared.split_digest(),
         "label_digest": prepared.label_digest(),
     }
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as JSON has them: a path is its text."""
+    return {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
