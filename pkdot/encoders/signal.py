@@ -10,17 +10,19 @@ from pkdot.encoders.base import Encoder
 from pkdot.encoders.blocks import ResidualBlock
 from pkdot.encoders.standardise import RunningStandardise
 
+DROPOUT = 0.4
 STEM_SAMPLES = 256
 """About as many samples are left of a long window after the stem."""
 
 
 class SignalEncoder(Encoder):
-    """A residual 1-D convolutional network over time.
+    """A narrow residual 1-D convolutional network over time, with dropout before every block.
 
-    Its input is the standardised window twice: as it is, and with the window's mean taken away. A slow sensor such
-    as skin conductance differs between people by far more than it changes within a window, and both matter. The stem's
-    stride grows with the window, so that 6 channels x 100 samples and 3 channels x 2816 samples (5.5 s at 512 Hz)
-    cost about the same.
+    Its input is the window twice: as it is, and with the window's mean taken away, each standardised for itself. A
+    slow sensor such as skin conductance differs between people by far more than it changes within a window, and both
+    matter. Wider or less regularised, it learns the people of a small training set by heart. The stem's stride grows
+    with the window, so that 6 channels x 100 samples and 3 channels x 2816 samples (5.5 s at 512 Hz) cost about the
+    same.
 
     Shapes: ``(B, channels, time)`` to ``(B, L, width)``, L about an eighth of the stem's samples.
     """
@@ -32,20 +34,25 @@ class SignalEncoder(Encoder):
         channels, time = modality.shape
         stride = max(1, time // STEM_SAMPLES)
         kernel = 2 * stride + 5
-        self.standardise = RunningStandardise(channels)
+        self.level = RunningStandardise(channels)
+        self.change = RunningStandardise(channels, smallest=1e-4)
         self.layers = nn.Sequential(
-            nn.Conv1d(2 * channels, 32, kernel, stride, padding=kernel // 2, bias=False),
-            nn.BatchNorm1d(32),
+            nn.Conv1d(2 * channels, 16, kernel, stride, padding=kernel // 2, bias=False),
+            nn.BatchNorm1d(16),
             nn.ReLU(),
+            nn.Dropout(DROPOUT),
+            ResidualBlock(16, 16, dims=1, kernel=5),
+            nn.Dropout(DROPOUT),
+            ResidualBlock(16, 32, dims=1, kernel=5),
+            nn.Dropout(DROPOUT),
             ResidualBlock(32, 32, dims=1, kernel=5),
-            ResidualBlock(32, 64, dims=1, kernel=5),
-            ResidualBlock(64, 64, dims=1, kernel=5),
-            nn.Dropout(0.2),
-            nn.Conv1d(64, width, 1),
+            nn.Dropout(DROPOUT),
+            nn.Conv1d(32, width, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens ``(B, L, width)`` over time."""
-        x = self.standardise(x)
-        tokens: Tensor = self.layers(torch.cat([x, x - x.mean(-1, keepdim=True)], 1))
+        level = self.level(x)
+        change = self.change(level - level.mean(-1, keepdim=True))
+        tokens: Tensor = self.layers(torch.cat([level, change], 1))
         return tokens.transpose(1, 2)

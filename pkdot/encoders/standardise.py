@@ -9,8 +9,9 @@ class RunningStandardise(nn.Module):
 
     Training and eval use the same statistics (a batch is merged into them before it is standardised), so a sample's
     value does not hang on its neighbours, and the units of a sensor do not matter: volts or microvolts are the same
-    input. A channel that never varied becomes 0. No gradient flows into the statistics. Use it on inputs and on
-    fixed targets; between layers, whose statistics move while they learn, use a normalisation layer.
+    input. A channel that never varied, or whose deviation is at most ``smallest``, keeps its scale. No gradient flows
+    into the statistics. Use it on inputs and on fixed targets; between layers, whose statistics move while they
+    learn, use a normalisation layer.
 
     Shapes: ``(B, channels, ...)`` to the same.
     """
@@ -19,8 +20,9 @@ class RunningStandardise(nn.Module):
     square: Tensor
     count: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, smallest: float = 0.0) -> None:
         super().__init__()
+        self.smallest = smallest
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("square", torch.zeros(channels))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
@@ -31,7 +33,8 @@ class RunningStandardise(nn.Module):
             self._merge(x.detach().float())
         variance = self.square / self.count.clamp(min=1)
         # A constant's deviation is rounding noise, which must not be blown up to 1.
-        constant = variance.sqrt() <= 1e-6 * self.mean.abs() + torch.finfo(torch.float32).tiny
+        noise = 1e-6 * self.mean.abs() + torch.finfo(torch.float32).tiny
+        constant = variance.sqrt() <= noise.clamp(min=self.smallest)
         deviation = torch.where(constant, torch.ones_like(variance), variance.sqrt())
         shape = (1, -1) + (1,) * (x.dim() - 2)
         return (x - self.mean.view(shape)) / deviation.view(shape)

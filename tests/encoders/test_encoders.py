@@ -75,6 +75,14 @@ def test_a_constant_input_gives_finite_tokens(name: str, modality: Modality) -> 
         assert encoder(torch.full((4, *modality.shape), value)).isfinite().all()
 
 
+def test_a_signal_that_only_differs_between_windows_is_not_drowned_in_rounding_noise() -> None:
+    encoder = build_encoder("signal", Modality("signal", (1, 100)), 8)
+    x = 1000 / 3 + torch.arange(8.0)[:, None, None].expand(8, 1, 100)
+    encoder(x)
+    encoder.eval()
+    assert torch.allclose(encoder(x[:1]), encoder(x[:1] + 1e-4), atol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["signal", "spectrogram", "vector"])
 def test_units_of_a_sensor_do_not_matter(name: str) -> None:
     modality = Modality("vector", (4,)) if name == "vector" else Modality("signal", (4, 100))

@@ -43,3 +43,8 @@ def test_the_gradient_is_that_of_a_fixed_scale() -> None:
     standardise(torch.randn(9, 1, dtype=torch.float64))
     x = torch.randn(4, 1, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(standardise.eval(), (x,))
+
+
+def test_a_deviation_of_at_most_the_smallest_is_left_alone() -> None:
+    x = 1e-5 * torch.randn(100, 1, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(RunningStandardise(1, smallest=1e-4)(x), x - x.mean())
