@@ -103,9 +103,20 @@ class Task:
             prediction: ``(B, head_size)``.
             target: ``(B,)`` int64, or ``(B, R)`` for regression; what stands in unlabelled rows does not matter.
             labelled: ``(B,)`` bool; None means all.
+
+        Raises:
+            ValueError: shapes that do not fit the task or each other.
         """
+        expected = (len(prediction), self.head_size)
+        answers = expected if self.kind == "regression" else expected[:1]
+        if (tuple(prediction.shape), tuple(target.shape)) != (expected, answers):
+            raise ValueError(
+                f"prediction has shape {tuple(prediction.shape)} and target {tuple(target.shape)}; "
+                f"expected {expected} and {answers}."
+            )
         if labelled is not None:
             prediction, target = prediction[labelled], target[labelled]
+        prediction = _at_least_float32(prediction)
         if not len(prediction):
             return prediction.sum() * 0.0
         match self.loss:
@@ -146,7 +157,8 @@ class Task:
 
     def metrics(self, prediction: Tensor, target: Tensor) -> dict[str, float]:
         """The kind's metrics over ``B`` labelled samples, from raw predictions; see :mod:`pkdot.metrics`."""
-        answer, truth = self.decode(prediction.detach().cpu()).numpy(), target.detach().cpu().numpy()
+        answer = self.decode(_at_least_float32(prediction.detach().cpu())).numpy()
+        truth = target.detach().cpu().numpy()
         if self.kind == "regression":
             agreement = concordance(answer, truth)
             single = {f"ccc_{name}": float(value) for name, value in zip(self.targets, agreement, strict=True)}
@@ -163,6 +175,10 @@ class Task:
             found["mae"] = mean_absolute_error(answer, truth)
             found["qwk"] = quadratic_weighted_kappa(answer, truth, len(self.classes))
         return found
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def corn_loss(prediction: Tensor, target: Tensor) -> Tensor:
@@ -191,16 +207,26 @@ def concordance_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
     .. math:: 1 - \frac{1}{R} \sum_r \frac{2 \operatorname{cov}_r}{\sigma_p^2 + \sigma_t^2 + (\mu_p - \mu_t)^2}
 
-    A batch of one sample, or a constant target, has no covariance to learn from: the loss is then 1 and its gradient 0.
+    The units do not matter as long as both sides share them. A batch of one sample, or a constant target, has no
+    covariance to learn from: the loss is then 1 and its gradient 0. Computed in float32 at least.
 
     Args:
         prediction: ``(B, R)``.
         target: ``(B, R)``.
+
+    Raises:
+        ValueError: shapes that differ, which would broadcast.
     """
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f"prediction has shape {tuple(prediction.shape)} and target {tuple(target.shape)}; expected the same."
+        )
+    prediction = _at_least_float32(prediction)
     target = target.to(prediction.dtype)
     prediction_mean, target_mean = prediction.mean(0), target.mean(0)
     deviation, target_deviation = prediction - prediction_mean, target - target_mean
+    # Asked of the values: rounding leaves equal numbers a deviation, and its ratio to the scale is noise.
+    target_deviation = torch.where((target != target[:1]).any(0), target_deviation, 0.0)
     covariance = (deviation * target_deviation).mean(0)
     scale = deviation.square().mean(0) + target_deviation.square().mean(0) + (prediction_mean - target_mean).square()
-    tiny = torch.finfo(prediction.dtype).eps
-    return (1 - 2 * covariance / (scale + tiny)).mean()
+    return (1 - 2 * covariance / torch.where(scale > 0, scale, 1.0)).mean()

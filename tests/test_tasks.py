@@ -124,6 +124,8 @@ def test_concordance_loss_is_one_minus_the_metric() -> None:
     [
         (torch.zeros(4, 2), torch.ones(4, 2)),
         (torch.ones(4, 2), torch.ones(4, 2)),
+        (torch.full((3, 2), 0.1), torch.full((3, 2), 0.1)),
+        (1e-30 * torch.randn(4, 2), 1e-30 * torch.randn(4, 2)),
         (torch.randn(4, 2), torch.zeros(4, 2)),
         (torch.randn(1, 2), torch.randn(1, 2)),
         (1e6 * torch.randn(4, 2), torch.randn(4, 2)),
@@ -136,6 +138,60 @@ def test_concordance_loss_is_finite_where_nothing_varies(prediction: Tensor, tar
     assert loss.isfinite()
     assert prediction.grad is not None
     assert bool(prediction.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_a_constant_target_teaches_concordance_nothing(size: int) -> None:
+    prediction = torch.full((size, 2), 0.1).add_(1e-7 * torch.randn(size, 2)).requires_grad_()
+    loss = concordance_loss(prediction, torch.full((size, 2), 0.1))
+    loss.backward()
+    assert loss.item() == 1.0
+    assert prediction.grad is not None
+    assert bool((prediction.grad == 0).all())
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
+def test_concordance_loss_does_not_depend_on_the_unit(unit: float) -> None:
+    target = torch.randn(20, 2)
+    prediction = target + 0.3 * torch.randn(20, 2)
+    assert concordance_loss(unit * prediction, unit * target).item() == pytest.approx(
+        concordance_loss(prediction, target).item(), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("task", [PAIN, LEVELS, AFFECT, AFFECT.with_loss("mse")])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_scored_in_full_precision(task: Task, dtype: torch.dtype) -> None:
+    prediction = torch.randn(30, task.head_size).to(dtype)
+    target = torch.randn(30, 2) if task.kind == "regression" else torch.arange(30) % 2
+    assert task.task_loss(prediction, target).dtype == torch.float32
+    assert task.task_loss(prediction, target).item() == task.task_loss(prediction.float(), target).item()
+    assert task.metrics(prediction, target) == task.metrics(prediction.float(), target)
+
+
+@pytest.mark.parametrize(
+    ("task", "prediction", "target"),
+    [
+        (AFFECT, (2, 2), (2,)),
+        (AFFECT, (4, 2), (4, 1)),
+        (AFFECT.with_loss("mse"), (2, 2), (2,)),
+        (AFFECT, (4, 1), (4, 1)),
+        (PAIN, (4, 2), (4, 1)),
+        (PAIN, (4, 2), (3,)),
+        (LEVELS, (4, 4), (4,)),
+    ],
+)
+def test_shapes_that_would_broadcast_are_refused(
+    task: Task, prediction: tuple[int, ...], target: tuple[int, ...]
+) -> None:
+    kind = torch.float32 if task.kind == "regression" else torch.int64
+    with pytest.raises(ValueError, match=r"prediction has shape .* and target .*; expected"):
+        task.task_loss(torch.zeros(prediction), torch.zeros(target, dtype=kind))
+
+
+def test_concordance_loss_refuses_to_broadcast() -> None:
+    with pytest.raises(ValueError, match="expected the same"):
+        concordance_loss(torch.zeros(2, 2), torch.zeros(2))
 
 
 def test_metrics_carry_the_names_of_the_contract() -> None:
