@@ -8,6 +8,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"pkdot": "pkdot", "teachers": "pkdot.teachers", "students": "pkdot.students"}
@@ -48,6 +51,18 @@ def test_every_package_folder_is_listed() -> None:
         for init in (ROOT / top).rglob("*.py")
     }
     assert found == listed
+
+
+def test_every_requirement_is_pinned_within_its_bounds() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    groups = [config["options"]["install_requires"], *config["options.extras_require"].values()]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    versions = {canonicalize_name(name): Version(version) for name, version in pins.items()}
+    for requirement in (Requirement(line) for group in groups for line in group.split("\n") if line.strip()):
+        assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), requirement
+    assert [name for name, version in versions.items() if version.local] == []
 
 
 def test_the_wheel_has_the_whole_package_and_nothing_beside_it(wheel: Path) -> None:
