@@ -80,7 +80,9 @@ class CrossAttentionFusion(nn.Module):
             tokens[query] = tokens[query] + share[:, None] * found
         pooled = torch.stack([norm(token.mean(1)) for norm, token in zip(self.norms, tokens, strict=True)], 1)
         pooled = pooled * present[:, :, None]
-        gates = self.gate(pooled.flatten(1)).masked_fill(~present, torch.finfo(pooled.dtype).min).softmax(1)
+        logits = self.gate(pooled.flatten(1))
+        # A finite floor: a sample without any stream would otherwise divide 0 by 0.
+        gates = logits.masked_fill(~present, torch.finfo(logits.dtype).min).softmax(1)
         embedding: Tensor = (gates[:, :, None] * pooled).sum(1)
         return embedding
 

@@ -45,7 +45,7 @@ def test_looking_at_the_loss_does_not_count_as_training() -> None:
     with torch.no_grad():
         model.hallucination_loss(model(batch), teacher_streams())
     absent = {name: torch.zeros(6, 8) for name in SCHEMA.modalities}
-    assert float(model.hallucination_loss(model(batch), absent)) == 0
+    assert float(model.hallucination_loss(model(batch), absent).detach()) == 0
     with pytest.raises(RuntimeError, match="never trained"):
         model.eval()(batch)
 
@@ -83,6 +83,15 @@ def test_the_tnet_learns_from_the_teacher_and_nothing_else_does() -> None:
     assert learning(output.prediction.square().sum() + output.embedding.sum(), model) == {"streams", "fusion", "head"}
     output = model(toy_batch(SCHEMA))
     assert learning(model.hallucination_loss(output, teacher_streams()), model) == {"tnets"}
+
+
+def test_a_step_in_half_precision_stays_finite() -> None:
+    model = build()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(toy_batch(SCHEMA))
+        loss = model.hallucination_loss(output, teacher_streams()) + output.prediction.square().mean()
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
 def test_every_parameter_of_the_tnets_learns() -> None:

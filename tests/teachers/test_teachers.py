@@ -83,6 +83,16 @@ def test_a_missing_modality_changes_the_answer_for_its_sample_alone(name: str) -
     assert changed.tolist() == [False, False, False, True, False, False]
 
 
+def test_half_precision_changes_little(name: str) -> None:
+    schema = SCHEMAS[2]
+    model, batch = build(name, schema).eval(), toy_batch(schema)
+    present = {"body": torch.arange(6) != 3}
+    exact = model(batch, present).prediction
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(batch, present).prediction
+    torch.testing.assert_close(rough.float(), exact, atol=0.05, rtol=0.05)
+
+
 def test_weights_survive_a_round_trip(name: str) -> None:
     model, batch = build(name, SCHEMAS[2]).eval(), toy_batch(SCHEMAS[2])
     torch.manual_seed(99)
