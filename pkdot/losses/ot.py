@@ -63,8 +63,8 @@ def ot_distill_loss(
 
     Nearest anchors are all of one class where the target is binary, or neighbours where it is a number, and their k
     has to grow with the batch (16 gained +10.6, +7.4, +1.9 at B = 32, 128, 256; B/2 gained +10.6, +11.9, +12.6): hence
-    a share, and ranks that span the row. ``anchors`` with ``select="shared"`` did as well or better, and costs about
-    ten times the solver's time. Where every sample had a label no structure loss helped (best of 17: +0.7 +/- 0.4),
+    a share, and ranks that span the row. ``anchors`` with ``select="shared"`` did as well or better, and costs two
+    to ten times the solver's time. Where every sample had a label no structure loss helped (best of 17: +0.7 +/- 0.4),
     and plain KD on the same pairs gained more (+7.5 / +15.3 / +2.6): compare before you rely on it.
 
     The gradient flows into the student only, is exact at the solver's convergence and of first order.

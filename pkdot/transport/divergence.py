@@ -21,7 +21,7 @@ class SinkhornInfo:
 
     Attributes:
         marginal_error: ``(*)``, L1 distance between the plan's marginals and the weights.
-        iterations: ``(*)`` int64, sweeps at the final temperature.
+        iterations: ``(*)`` int64, Newton steps, or sweeps over large clouds, at the final temperature.
         converged: ``(*)`` bool, the marginal error is at most ``tol``.
     """
 
@@ -86,8 +86,8 @@ def sinkhorn_divergence(
     a mean squared error is cheaper and uses more.
 
     The gradient flows into both clouds and both weights. It is the envelope gradient, exact at convergence and of
-    first order only: differentiating it again raises ``RuntimeError``. Half precision is computed and returned in
-    float32, also under autocast; float64 stays float64.
+    first order only: differentiating it again raises ``RuntimeError``. Half precision is never computed in, also under
+    autocast, and comes back as float32; float64 stays float64.
 
     Args:
         x: ``(*, N, k)`` points.
@@ -97,7 +97,7 @@ def sinkhorn_divergence(
         b: ``(*, M)`` or ``(M,)`` weights of ``y``, summing to 1; uniform if None.
         debias: subtract the two self terms, so that equal clouds are at distance 0.
         tol: L1 distance between the plan's marginals and the weights at which a problem counts as solved.
-        max_iter: sweeps per problem, after a short annealing.
+        max_iter: iterations per problem, after a short annealing.
         backend: ``torch``; ``auto`` picks the fastest that is there.
         return_info: also return a :class:`SinkhornInfo`.
 
@@ -169,7 +169,7 @@ def histogram_divergence(
         settings = _settings(blur, tol, max_iter, backend, dtype)
         a, b, cost = (_finest(z) for z in (a, b, cost.detach()))
         a, b = a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True)
-        terms = [entropic_ot(cost, a, b, settings)]
+        terms = [entropic_ot(cost, a, b, settings._replace(common_support=True))]
         if debias:
             terms += [entropic_self_ot(cost, a, settings), entropic_self_ot(cost, b, settings)]
         divergence = _debiased(terms).to(dtype)

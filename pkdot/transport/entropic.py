@@ -41,17 +41,33 @@ def entropic_self_ot(cost: Tensor, a: Tensor, settings: Settings) -> EntropicOT:
 
 @torch.library.custom_op("pkdot::sinkhorn", mutates_args=())
 def potentials(
-    cost: Tensor, a: Tensor, b: Tensor, eps: float, tol: float, max_iter: int, dtype: torch.dtype, symmetric: bool
+    cost: Tensor,
+    a: Tensor,
+    b: Tensor,
+    eps: float,
+    tol: float,
+    max_iter: int,
+    dtype: torch.dtype,
+    common_support: bool,
+    symmetric: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The solver as one operator, which ``torch.compile`` calls and does not look into: f, g, error, iterations."""
     solver = solve_symmetric if symmetric else solve
-    solution = solver(cost, a, b, Settings(eps, tol, max_iter, dtype))
+    solution = solver(cost, a, b, Settings(eps, tol, max_iter, dtype, common_support))
     return solution.f, solution.g, solution.marginal_error, solution.iterations
 
 
 @potentials.register_fake
 def _(
-    cost: Tensor, a: Tensor, b: Tensor, eps: float, tol: float, max_iter: int, dtype: torch.dtype, symmetric: bool
+    cost: Tensor,
+    a: Tensor,
+    b: Tensor,
+    eps: float,
+    tol: float,
+    max_iter: int,
+    dtype: torch.dtype,
+    common_support: bool,
+    symmetric: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     problems = a.shape[:-1]
     return (

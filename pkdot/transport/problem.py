@@ -18,12 +18,14 @@ class Settings(NamedTuple):
         max_iter: iterations at ``eps`` after which an unfinished problem returns its best point.
         dtype: of the sweeps over large problems; small ones, and those for whose ``tol`` it is too coarse, are solved
             in the dtype of their cost.
+        common_support: a and b are histograms on the same points, between which the cost is symmetric.
     """
 
     eps: float
     tol: float
     max_iter: int
     dtype: torch.dtype
+    common_support: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,22 +16,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pkdot.transport.anderson import Anderson
 from pkdot.transport.newton import newton_steps
-from pkdot.transport.problem import Potentials, Settings, Solved, centred, marginal_error
-from pkdot.transport.softmin import Softmin
+from pkdot.transport.problem import Potentials, Settings
+from pkdot.transport.sweeps import accelerated_sweeps, relaxed_sweeps
 
 # A Newton step costs the cube of the number of points, a sweep its square.
 _SMALL = 384
 # The gradient is first order in the marginal error, where the value is second order: aim beyond the tolerance, and
 # further where another digit costs next to nothing.
 _MARGIN_SMALL, _MARGIN_LARGE = 1e3, 1e1
+# The temperature falls by this factor, after at most so many iterations, or at this marginal error.
 _COOLING = 2.0
-_COARSE_TOL = 0.1
 _COARSE_ITERATIONS = 20
-_MEMORY = 6
-_LOST = 4.0
-_RELAXATION = 2.0 / 3.0
+_COARSE_TOL = 0.1
+# A start this good is kept.
+_NEAR = 1e-3
 
 
 def solve(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Potentials:
@@ -62,7 +61,7 @@ def solve_symmetric(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> P
         b: ``a`` again.
         settings: how exactly.
     """
-    return _in_enough_precision(_relaxed_sweeps, cost, a, b, settings)
+    return _in_enough_precision(relaxed_sweeps, cost, a, b, settings)
 
 
 def _in_enough_precision(
@@ -89,88 +88,20 @@ def _is_small(cost: Tensor) -> bool:
 
 
 def _annealed(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Potentials:
-    iterate = newton_steps if _is_small(cost) else _accelerated_sweeps
+    iterate = newton_steps if _is_small(cost) else accelerated_sweeps
     ranges = (cost.amax((-2, -1)) / settings.eps).expand(a.shape[0])
-    levels = math.ceil(math.log(max(float(ranges.max()), 1.0), _COOLING))
-    g = torch.zeros_like(b)
-    for level in range(levels, 0, -1):
+    g, near = torch.zeros_like(b), torch.zeros_like(ranges, dtype=torch.bool)
+    if settings.common_support:
+        # Between isolated points almost any potentials solve a = b. Those of the middle are the ones that a converged
+        # solution has in common with the two self terms.
+        middle = relaxed_sweeps(cost, (a + b) / 2, (a + b) / 2, settings).g
+        near = iterate(cost, a, b, middle, settings._replace(max_iter=1)).marginal_error <= _NEAR
+        g = torch.where(near.unsqueeze(-1), middle, g)
+    for level in range(math.ceil(math.log(max(float(ranges.max()), 1.0), _COOLING)), 0, -1):
         # A problem joins at its own range, whatever its neighbours' is.
-        joins = (ranges > _COOLING ** (level - 1)).nonzero().squeeze(-1)
-        part = (cost if cost.shape[0] == 1 else cost[joins]), a[joins], b[joins]
-        warm = settings._replace(eps=settings.eps * _COOLING**level, tol=_COARSE_TOL, max_iter=_COARSE_ITERATIONS)
-        g[joins] = iterate(*part, g[joins], warm).g.to(g.dtype)
+        joins = (~near & (ranges > _COOLING ** (level - 1))).nonzero().squeeze(-1)
+        if joins.numel():
+            part = (cost if cost.shape[0] == 1 else cost[joins]), a[joins], b[joins]
+            warm = settings._replace(eps=settings.eps * _COOLING**level, tol=_COARSE_TOL, max_iter=_COARSE_ITERATIONS)
+            g[joins] = iterate(*part, g[joins], warm).g.to(g.dtype)
     return iterate(cost, a, b, g, settings)
-
-
-def _accelerated_sweeps(cost: Tensor, a: Tensor, b: Tensor, start: Tensor, settings: Settings) -> Potentials:
-    """Sweeps from ``start``; a point much worse than the best one seen sends its problem back to that one."""
-    softmin = Softmin(cost / settings.eps, a.shape[0])
-    a, b, g = (z.to(softmin.dtype) for z in (a, b, start / settings.eps))
-    log_a, log_b = a.log(), b.log()
-    anderson = Anderson(g, _MEMORY)
-    best, solved = _Best(a, b), Solved(a, b)
-    follows = torch.zeros(a.shape[0], dtype=torch.bool, device=a.device)
-
-    for sweep in range(1, settings.max_iter + 1):
-        f = softmin.over_columns(g, log_b)
-        g_next = softmin.over_rows(f, log_a)
-        residual = g_next - g
-        error = marginal_error(b, residual)
-        best.update(f, g_next, error)
-
-        finished = best.error <= settings.tol if sweep < settings.max_iter else torch.ones_like(follows)
-        if finished.any():
-            keep = solved.store(best.f, best.g, best.error, finished, sweep)
-            if not keep.numel():
-                break
-            for part in (softmin, anderson, best):
-                part.keep(keep)
-            log_a, log_b, b, follows = log_a[keep], log_b[keep], b[keep], follows[keep]
-            g, residual, error = g[keep], residual[keep], error[keep]
-
-        lost = ~(error <= _LOST * best.error)
-        g = anderson.advance(g, centred(residual, b), b, follows & ~lost)
-        g = centred(torch.where(lost.unsqueeze(-1), best.g, g), b)
-        follows = ~lost
-    return solved.potentials(settings.eps)
-
-
-def _relaxed_sweeps(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Potentials:
-    softmin = Softmin(cost / settings.eps, a.shape[0])
-    a = a.to(softmin.dtype)
-    log_a = a.log()
-    f = softmin.over_columns(torch.zeros_like(a), log_a) / 2
-    best, solved = _Best(a, a), Solved(a, a)
-
-    for sweep in range(1, settings.max_iter + 1):
-        f_next = softmin.over_columns(f, log_a)
-        residual = f_next - f
-        best.update(f, f_next, marginal_error(a, residual))
-
-        last = sweep == settings.max_iter
-        finished = torch.ones_like(best.error, dtype=torch.bool) if last else best.error <= settings.tol
-        if finished.any():
-            keep = solved.store(best.f, best.g, best.error, finished, sweep)
-            if not keep.numel():
-                break
-            for part in (softmin, best):
-                part.keep(keep)
-            log_a, a, f, residual = log_a[keep], a[keep], f[keep], residual[keep]
-        f = f + _RELAXATION * residual
-    return solved.potentials(settings.eps)
-
-
-class _Best:
-    """The best point of each problem so far."""
-
-    def __init__(self, a: Tensor, b: Tensor) -> None:
-        self.f, self.g, self.error = torch.zeros_like(a), torch.zeros_like(b), torch.full_like(a[:, 0], torch.inf)
-
-    def update(self, f: Tensor, g: Tensor, error: Tensor) -> None:
-        better = error < self.error
-        self.f = torch.where(better.unsqueeze(-1), f, self.f)
-        self.g = torch.where(better.unsqueeze(-1), g, self.g)
-        self.error = torch.where(better, error, self.error)
-
-    def keep(self, problems: Tensor) -> None:
-        self.f, self.g, self.error = self.f[problems], self.g[problems], self.error[problems]

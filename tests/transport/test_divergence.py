@@ -118,6 +118,29 @@ def test_gradcheck_in_points_and_weights(debias: bool) -> None:
     assert torch.autograd.gradcheck(divergence, inputs)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("case", ["16x4", "64x8", "unequal", "structure 64x16"])
+def test_sweeps_over_large_clouds_agree_with_newton_steps(
+    case: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = (torch.stack([z, 3 * z, 0 * z]).to(dtype).requires_grad_() for z in CASES[case]())
+    expected = sinkhorn_divergence(x, y)
+    gradient = torch.autograd.grad(expected.sum(), x)[0]
+    monkeypatch.setattr("pkdot.transport.sinkhorn._SMALL", 4)
+    loss, info = sinkhorn_divergence(x, y, return_info=True)
+    assert info.converged.all()
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-6)
+    difference = (torch.autograd.grad(loss.sum(), x)[0] - gradient).flatten(1).norm(dim=1)
+    assert (difference <= 1e-3 * gradient.flatten(1).norm(dim=1) + 1e-6).all()
+
+
+def test_shared_costs_may_be_large_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b, matrix = histograms(5, 6, shared=True)
+    expected = histogram_divergence(a, b, matrix)
+    monkeypatch.setattr("pkdot.transport.sinkhorn._SMALL", 4)
+    torch.testing.assert_close(histogram_divergence(a, b, matrix), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_integer_weights_equal_repeated_points() -> None:
     x, y = clouds(6, 3, m=5)
     repeats = torch.tensor([1, 3, 1, 2, 1, 2])
