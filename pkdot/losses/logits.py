@@ -15,8 +15,7 @@ def kd_loss(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Te
 
     Hinton et al., 2015 (arXiv 1503.02531). ``T^2`` keeps the gradient's size as T changes, so that it is already
     inside. Use it for classes and levels, the first rival of any structure loss; not for regression outputs, which
-    are no logits. The project's paired runs used T = 1;
-    the default is that of the classic recipes for many classes.
+    are no logits. The default T is that of the classic recipes with many classes; the project's paired runs used 1.
 
     Args:
         student: ``(*, B, C)`` logits, which get the gradient.

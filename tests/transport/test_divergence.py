@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pkdot import anchor_clouds, sinkhorn_divergence
-from pkdot.transport.divergence import histogram_divergence, transport_plan
+from pkdot.transport.divergence import transport_plan
 
 
 def clouds(n: int, k: int, *, m: int | None = None, seed: int = 0, scale: float = 0.3) -> tuple[Tensor, Tensor]:
@@ -132,13 +132,6 @@ def test_sweeps_over_large_clouds_agree_with_newton_steps(
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-6)
     difference = (torch.autograd.grad(loss.sum(), x)[0] - gradient).flatten(1).norm(dim=1)
     assert (difference <= 1e-3 * gradient.flatten(1).norm(dim=1) + 1e-6).all()
-
-
-def test_shared_costs_may_be_large_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    a, b, matrix = histograms(5, 6, shared=True)
-    expected = histogram_divergence(a, b, matrix)
-    monkeypatch.setattr("pkdot.transport.sinkhorn._SMALL", 4)
-    torch.testing.assert_close(histogram_divergence(a, b, matrix), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_integer_weights_equal_repeated_points() -> None:
@@ -347,44 +340,6 @@ def test_large_coordinates_converge_or_say_that_they_did_not() -> None:
 def test_bad_input_says_what_was_expected(arguments: dict[str, Tensor], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sinkhorn_divergence(**({"x": torch.ones(4, 3), "y": torch.ones(5, 3)} | arguments))  # type: ignore[arg-type]
-
-
-def histograms(problems: int, k: int, *, shared: bool) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(2)
-    a, b = torch.randn(2, problems, k, generator=generator, dtype=torch.float64).softmax(-1)
-    support = 0.1 * torch.randn(1 if shared else problems, k, 3, generator=generator, dtype=torch.float64)
-    return a, b, cost(support, support)
-
-
-@pytest.mark.parametrize("shared", [True, False])
-def test_histogram_divergence_is_that_of_weighted_points(shared: bool) -> None:
-    generator = torch.Generator().manual_seed(2)
-    a, b = torch.randn(2, 4, 6, generator=generator, dtype=torch.float64).softmax(-1)
-    b[0, 2] = 0
-    b[0] /= b[0].sum()
-    support = 0.1 * torch.randn(1 if shared else 4, 6, 3, generator=generator, dtype=torch.float64)
-    expected = sinkhorn_divergence(support.expand(4, 6, 3), support.expand(4, 6, 3), a=a, b=b, tol=1e-6)
-    torch.testing.assert_close(
-        histogram_divergence(a, b, cost(support, support), tol=1e-6), expected, rtol=1e-5, atol=0
-    )
-
-
-@pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("debias", [True, False])
-def test_histogram_divergence_passes_gradcheck(shared: bool, debias: bool) -> None:
-    _, b, matrix = histograms(3, 4, shared=shared)
-    logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(5), dtype=torch.float64).requires_grad_()
-
-    def divergence(z: Tensor) -> Tensor:
-        return histogram_divergence(z.softmax(-1), b, matrix, blur=0.3, debias=debias, tol=1e-9)
-
-    assert torch.autograd.gradcheck(divergence, logits)
-
-
-def test_shared_and_repeated_costs_give_the_same() -> None:
-    a, b, matrix = histograms(5, 6, shared=True)
-    expected = histogram_divergence(a, b, matrix.repeat(5, 1, 1), tol=1e-6)
-    torch.testing.assert_close(histogram_divergence(a, b, matrix, tol=1e-6), expected, rtol=1e-5, atol=0)
 
 
 @given(
