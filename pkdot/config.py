@@ -137,7 +137,7 @@ class OptimConfig:
 
     epochs: Annotated[int, arg(aliases=["--epochs"])] = 20
     """Passes over the training split (number)."""
-    batch_size: int = 64
+    batch_size: int = 32
     """Samples per step, over all processes together (number)."""
     lr: float = 2e-3
     """Peak learning rate."""

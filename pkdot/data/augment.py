@@ -40,10 +40,9 @@ def augment_sample(modalities: Mapping[str, Tensor], schema: Schema, generator: 
 
 def augment_frames(frames: Tensor, generator: torch.Generator) -> Tensor:
     """Flip, shift and light as one for all frames of a clip, and noise: ``(C, H, W)`` or ``(C, T, H, W)``."""
-    frames = to_unit(frames)
     if _uniform(generator) < 0.0:
         frames = frames.flip(-1)
-    frames = _shift_image(frames, generator)
+    frames = to_unit(_shift_image(frames, generator))
     contrast, brightness = 1 + LIGHT * _uniform(generator), LIGHT * _uniform(generator)
     noise = torch.randn(frames.shape, generator=generator)
     return ((frames - 0.5) * contrast + (0.5 + brightness) + PIXEL_NOISE * noise).clamp(0.0, 1.0)

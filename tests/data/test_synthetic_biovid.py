@@ -21,7 +21,7 @@ from pkdot.data.synthetic_biovid import (
 )
 
 TINY = SyntheticBioVidSpec(subjects=3, per_class=2, frames=4, size=16)
-GOLDEN = "763b438b3522f648ecd049ead46d7a4c895fe53899f54a92b213e9ad112a3723"
+GOLDEN = "e9d166c48155032c59ecaf0b0ff48e91241e00e0d10044ea729575a068e37fe6"
 
 
 def text_files(folder):
