@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pkdot.config import ModelConfig
 from pkdot.data.batch import Schema
-from pkdot.encoders.fusion import ConcatFusion
+from pkdot.encoders.fusion import STREAM_DROPOUT, ConcatFusion
 from pkdot.encoders.streams import StreamEncoders
 from pkdot.model import Output
 
@@ -15,7 +15,8 @@ class ConcatTeacher(nn.Module):
     """An encoder for every modality, their pooled embeddings side by side, a perceptron, a linear head.
 
     The baseline for fusion: nothing but the perceptron relates the modalities. A learned embedding stands in for a
-    modality that a sample lacks.
+    modality that a sample lacks, and in training for one that is dropped at random, so that no modality keeps the
+    others from being learned.
 
     Shapes: modalities ``(B, *shape)`` to embedding ``(B, width)``, prediction ``(B, head_size)`` and a stream
     ``(B, width)`` a modality.
@@ -25,7 +26,7 @@ class ConcatTeacher(nn.Module):
         super().__init__()
         names = tuple(schema.modalities)
         self.streams = StreamEncoders(schema, names, config)
-        self.fusion = ConcatFusion(len(names), config.width)
+        self.fusion = ConcatFusion(len(names), config.width, stream_dropout=STREAM_DROPOUT)
         self.head = nn.Linear(config.width, schema.task.head_size)
 
     def forward(self, modalities: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Output:

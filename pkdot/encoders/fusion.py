@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from pkdot.encoders.streams import Stream
 
+STREAM_DROPOUT = 0.5
+"""Share of the training samples of which a teacher does not see one stream, chosen at random."""
+
 
 class ConcatFusion(nn.Module):
     """The pooled streams side by side, a learned embedding in place of a missing one, then a perceptron.
@@ -16,8 +19,9 @@ class ConcatFusion(nn.Module):
     Shapes: n streams of ``(B, d)`` to ``(B, d)``.
     """
 
-    def __init__(self, streams: int, width: int, dropout: float = 0.2) -> None:
+    def __init__(self, streams: int, width: int, *, dropout: float = 0.2, stream_dropout: float = 0.0) -> None:
         super().__init__()
+        self.stream_dropout = stream_dropout
         self.missing = nn.Parameter(0.02 * torch.randn(streams, width))
         self.layers = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(streams * width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
@@ -25,9 +29,12 @@ class ConcatFusion(nn.Module):
 
     def forward(self, streams: Sequence[Stream]) -> Tensor:
         """The embedding ``(B, d)``."""
+        present = torch.stack([stream.present for stream in streams], 1)
+        if self.training:
+            present = drop_streams(present, self.stream_dropout)
         parts = [
-            torch.where(stream.present[:, None], stream.pooled, missing)
-            for stream, missing in zip(streams, self.missing, strict=True)
+            torch.where(there[:, None], stream.pooled, missing)
+            for stream, there, missing in zip(streams, present.unbind(1), self.missing, strict=True)
         ]
         embedding: Tensor = self.layers(torch.cat(parts, 1))
         return embedding
@@ -44,13 +51,17 @@ class CrossAttentionFusion(nn.Module):
     For two streams the gate is the sigmoid gate of PKDOT (arXiv 2401.15489). Its released code attends from one
     pooled vector to another, which makes every attention weight 1, and its self-attention runs along the batch,
     which makes a prediction depend on its neighbours; here both attend over the tokens of one sample, in pre-norm
-    blocks with dropout, and positions in time are told apart.
+    blocks with dropout, and positions in time are told apart. In training a share of the samples loses a stream
+    (``stream_dropout``): otherwise the stream that is learned fastest keeps the others from being learned at all.
 
     Shapes: n streams of ``(B, L_m, d)`` to ``(B, d)``.
     """
 
-    def __init__(self, streams: int, width: int, dropout: float = 0.1) -> None:
+    def __init__(
+        self, streams: int, width: int, *, dropout: float = 0.1, stream_dropout: float = STREAM_DROPOUT
+    ) -> None:
         super().__init__()
+        self.stream_dropout = stream_dropout
         heads = next(heads for heads in (4, 2, 1) if width % heads == 0)
         self.within = nn.ModuleList(
             nn.Sequential(
@@ -69,6 +80,8 @@ class CrossAttentionFusion(nn.Module):
     def forward(self, streams: Sequence[Stream]) -> Tensor:
         """The embedding ``(B, d)``."""
         present = torch.stack([stream.present for stream in streams], 1)
+        if self.training:
+            present = drop_streams(present, self.stream_dropout)
         alone = [
             block(stream.tokens + positions(stream.tokens)) for block, stream in zip(self.within, streams, strict=True)
         ]
@@ -85,6 +98,17 @@ class CrossAttentionFusion(nn.Module):
         gates = logits.masked_fill(~present, torch.finfo(logits.dtype).min).softmax(1)
         embedding: Tensor = (gates[:, :, None] * pooled).sum(1)
         return embedding
+
+
+def drop_streams(present: Tensor, share: float) -> Tensor:
+    """Take one stream, chosen at random, from a share of the samples; none loses its last one.
+
+    Shapes: ``(B, n)`` bool to the same.
+    """
+    chosen = torch.rand(present.shape, device=present.device).argmax(1, keepdim=True)
+    left = present.scatter(1, chosen, False)
+    losing = (torch.rand(len(present), device=present.device) < share) & left.any(1)
+    return torch.where(losing[:, None], left, present)
 
 
 def positions(tokens: Tensor) -> Tensor:

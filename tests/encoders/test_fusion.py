@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pkdot.encoders.fusion import ConcatFusion, CrossAttentionFusion, positions
+from pkdot.encoders.fusion import ConcatFusion, CrossAttentionFusion, drop_streams, positions
 from pkdot.encoders.streams import Stream
 
 
@@ -113,3 +113,30 @@ def test_positions_are_the_sinusoids_of_the_paper(width: int) -> None:
 @pytest.mark.parametrize("width", [1, 3, 6])
 def test_any_width_finds_a_number_of_heads(width: int) -> None:
     assert CrossAttentionFusion(2, width)(streams(2, 3, width=width)).shape == (5, width)
+
+
+def test_streams_are_dropped_from_a_share_of_the_samples_and_never_the_last() -> None:
+    torch.manual_seed(0)
+    present = torch.ones(4000, 3, dtype=torch.bool)
+    present[:1000, 1:] = False
+    present[1000] = False
+    kept = drop_streams(present, 0.5)
+    assert torch.equal(kept[:1001], present[:1001])
+    lost = ~kept[1001:]
+    assert set(lost.sum(1).tolist()) == {0, 1}
+    assert abs(float(lost.any(1).float().mean()) - 0.5) < 0.05
+    assert all(abs(float(column.float().mean()) - 1 / 6) < 0.03 for column in lost.unbind(1))
+    assert torch.equal(drop_streams(present, 0.0), present)
+
+
+@pytest.mark.parametrize("kind", [CrossAttentionFusion, ConcatFusion])
+def test_streams_are_dropped_in_training_only(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    fusion, given = kind(2, 8, dropout=0.0, stream_dropout=1.0), streams(3, 2, size=1)
+    outcomes = {tuple(fusion(given)[0].tolist()) for _ in range(20)}
+    alone = {
+        tuple(fusion.eval()([without(s, 0) if i == m else s for i, s in enumerate(given)])[0].tolist()) for m in (0, 1)
+    }
+    assert len(outcomes) == 2
+    torch.testing.assert_close(torch.tensor(sorted(outcomes)), torch.tensor(sorted(alone)), atol=1e-5, rtol=0)
+    assert torch.equal(fusion(given), fusion(given))
