@@ -34,7 +34,7 @@ class PainStory:
     """Spread of pain tolerance between people (levels)."""
     felt_sd: float = 0.45
     """Spread of what one person feels under one stimulus (levels)."""
-    reactive: float = 0.5
+    reactive: float = 0.4
     """Probability that a person's face reacts to pain at all."""
     shown: float = 0.3
     """Probability that a reactive face shows the faintest pain; it grows to 1 with what is felt."""
