@@ -9,13 +9,14 @@ import sys
 import tomllib
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
 def check(folder: Path) -> str:
     """Read every file of a finished run; the line that describes it, or an error that names the file."""
-    tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+    if "command" not in tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")):
+        raise ValueError(f"{folder}/config.toml: does not say which command repeats the run.")
     if json.loads((folder / "versions.json").read_text(encoding="utf-8"))["torch"] is None:
         raise ValueError(f"{folder}/versions.json: no version of torch.")
     if not [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]:
@@ -39,10 +40,10 @@ def check(folder: Path) -> str:
 
 def main(runs: Path) -> None:
     """Check each run; exit 1 with one line where something is missing or wrong."""
-    folders = sorted(path for path in runs.iterdir() if path.is_dir())
     try:
+        folders = sorted(path for path in runs.iterdir() if path.is_dir())
         lines = [check(folder) for folder in folders]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
     kinds = sorted(json.loads((folder / "result.json").read_text(encoding="utf-8"))["kind"] for folder in folders)
     if kinds != ["student", "teacher"]:
