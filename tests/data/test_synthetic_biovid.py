@@ -21,7 +21,7 @@ from pkdot.data.synthetic_biovid import (
 )
 
 TINY = SyntheticBioVidSpec(subjects=3, per_class=2, frames=4, size=16)
-GOLDEN = "e9d166c48155032c59ecaf0b0ff48e91241e00e0d10044ea729575a068e37fe6"
+GOLDEN = "641036565aa33c64107ea5106ef8cc97e078aed4884a750d1d0b2d48371e97b1"
 
 
 def text_files(folder):
