@@ -46,8 +46,8 @@ class Schema:
     def from_dict(cls, plain: dict[str, Any]) -> "Schema":
         """Rebuild a schema from :meth:`to_dict`, also after a round trip through JSON."""
         saved = plain["task"]
-        names, units = (saved["targets"], saved["classes"]), (saved["center"], saved["spread"])
-        task = Task(saved["kind"], *map(tuple, names), saved["loss"], *map(tuple, units))
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
+        task = Task(**fields)
         modalities = {
             name: Modality(kind=m["kind"], shape=tuple(m["shape"]), rate_hz=m["rate_hz"])
             for name, m in plain["modalities"].items()
