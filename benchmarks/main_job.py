@@ -19,13 +19,14 @@ from pkdot.metrics import paired_difference
 from pkdot.training.student import StudentResult, distill
 
 
-def run_seeds(flags: list[str], seeds: int, out: Path) -> list[StudentResult]:
+def run_seeds(flags: list[str], seeds: int, out: Path, *, new_splits: bool) -> list[StudentResult]:
     """One teacher, student and control a seed, each in a folder of its own so that no teacher is shared."""
     config = parse(StudentRunConfig, flags, command="pkdot-distill", description="")
     results = []
     for seed in range(seeds):
         run = replace(config.run, seed=seed, out=out / f"seed{seed}")
-        results.append(distill(replace(config, run=run, with_control=True)))
+        data = replace(config.data, split_seed=seed) if new_splits else config.data
+        results.append(distill(replace(config, data=data, run=run, with_control=True)))
         print(f"seed {seed}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores(results[-1]).items()))
     return results
 
@@ -39,18 +40,20 @@ def scores(result: StudentResult) -> dict[str, float]:
     return {role: run.metrics[name] for role, run in runs.items()}
 
 
-def report(results: list[StudentResult], flags: list[str]) -> str:
+def report(results: list[StudentResult], flags: list[str], *, new_splits: bool) -> str:
     """A Markdown table of the seeds, and the paired differences in points with their standard errors."""
     rows = [scores(result) for result in results]
     student = results[0].student.result
+    words = f"--seeds {len(rows)}{' --new-splits' if new_splits else ''} -- {' '.join(flags)}"
     lines = [
-        "# The main job over seeds",
+        f"# Teacher, student and control on {student['data']}, over seeds",
         "",
-        f"`python benchmarks/main_job.py --seeds {len(rows)} -- {' '.join(flags)}`",
+        f"`python benchmarks/main_job.py {words}`",
         "",
         f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; data {student['data']}, "
-        f"{student['samples']} test samples of {student['subjects']} held-out subjects; the split is the same for all "
-        f"seeds. Figures: test {student['primary_metric']}.",
+        f"{student['samples']} test samples of {student['subjects']} held-out subjects; "
+        f"{'another split for each seed' if new_splits else 'the same split for all seeds'}. "
+        f"Figures: test {student['primary_metric']}.",
         "",
         "| seed | teacher | student | control |",
         "|---|---|---|---|",
@@ -71,12 +74,13 @@ def report(results: list[StudentResult], flags: list[str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--new-splits", action="store_true", help="draw other subjects for each seed")
     parser.add_argument("--write", type=Path)
     parser.add_argument("flags", nargs="*", help="flags of pkdot-distill, behind --")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        results = run_seeds(arguments.flags, arguments.seeds, Path(folder))
-        told = report(results, arguments.flags)
+        results = run_seeds(arguments.flags, arguments.seeds, Path(folder), new_splits=arguments.new_splits)
+        told = report(results, arguments.flags, new_splits=arguments.new_splits)
     print(told)
     if arguments.write:
         arguments.write.write_text(told, encoding="utf-8")
