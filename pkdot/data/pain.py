@@ -34,7 +34,7 @@ class PainStory:
     """Spread of pain tolerance between people (levels)."""
     felt_sd: float = 0.45
     """Spread of what one person feels under one stimulus (levels)."""
-    reactive: float = 0.45
+    reactive: float = 0.4
     """Probability that a person's face reacts to pain at all."""
     shown: float = 0.3
     """Probability that a reactive face shows the faintest pain; it grows to 1 with what is felt."""
@@ -44,11 +44,11 @@ class PainStory:
     """Largest mean intensity of an action unit under the strongest pain."""
     grain: float = 14.0
     """Sensor noise (grey levels of 255)."""
-    autonomic: float = 0.8
+    autonomic: float = 0.85
     """Probability that the autonomic nervous system responds in a trial."""
     non_labile: float = 0.05
     """Probability that a person's skin conductance hardly responds to anything."""
-    conductance: float = 2.0
+    conductance: float = 2.4
     """Mean rise of skin conductance under the strongest pain (microsiemens)."""
     spontaneous: float = 0.3
     """Spontaneous skin conductance responses per clip (number)."""
