@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pkdot.cli import distill, evaluate, train_teacher
+from pkdot.data.synthetic_biovid import SyntheticBioVidSpec, write_synthetic_biovid
 from tests.support import write_vectors
 
 FLAGS = ["--epochs", "1", "--model.width", "8", "--optim.batch-size", "16"]
@@ -90,6 +91,16 @@ def test_a_signal_that_is_not_finite(world: Path, told: Told, tmp_path: Path, va
     np.save(data / "strong.npy", values)
     line = told(train_teacher.main, "--data", data, "--out", world / "runs", *FLAGS)
     assert "strong" in line
+
+
+def test_a_truncated_image(world: Path, told: Told, tmp_path: Path) -> None:
+    root = write_synthetic_biovid(tmp_path / "pain", SyntheticBioVidSpec(subjects=4, per_class=1, frames=4, size=16))
+    images = sorted(root.rglob("*.jpg"))
+    for image in images:
+        image.write_bytes(image.read_bytes()[:200])
+    flags = [*FLAGS, "--data.frames", "4", "--data.image-size", "16"]
+    line = told(train_teacher.main, "--data", f"biovid:{root}", "--out", world / "runs", *flags)
+    assert ".jpg" in line
 
 
 def test_an_empty_split(world: Path, told: Told, tmp_path: Path) -> None:
