@@ -43,7 +43,10 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     check_schema(folder.path, trained.schema, prepared.schema, None if kind == "teacher" else trained.schema.prevalent)
     names = tuple(trained.schema.modalities) if kind == "teacher" else trained.schema.prevalent
     loader, indices = _split(prepared, config.split)
-    predictions = predict(trained.model.to(device), loader, names, device)
+    try:
+        predictions = predict(trained.model.to(device), loader, names, device)
+    except RuntimeError as error:  # a model that refuses to answer, such as one with an untrained T-Net
+        raise ValueError(f"{folder.path}: cannot be evaluated: {error}") from error
     subjects = [record.subject for record in prepared.records(indices)]
     if config.predictions is not None:
         write_predictions(config.predictions, predictions, subjects, trained.schema)

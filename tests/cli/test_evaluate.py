@@ -3,6 +3,10 @@ from pathlib import Path
 import pytest
 
 from pkdot.cli import distill, evaluate
+from pkdot.config import ModelConfig
+from pkdot.data.batch import Schema
+from pkdot.students import STUDENTS
+from pkdot.training.checkpoints import load_model, save_model
 from tests.support import metrics_of, write_vectors
 
 
@@ -37,3 +41,19 @@ def test_a_student_is_evaluated_on_data_without_the_privileged_modality(
     (student,) = runs.glob("*-ot-*")
     assert evaluate.main([str(student), "--data", str(data)]) == 0
     assert "accuracy" in capsys.readouterr().out
+
+
+def test_a_student_with_an_untrained_t_net_is_refused(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, flags = runs.parent / "data", "--epochs 1 --model.width 8 --optim.batch-size 16 --student hallucinating"
+    assert distill.main(["--data", str(data), "--out", str(tmp_path), *flags.split()]) == 0
+    (run,) = tmp_path.glob("*-ot-*")
+    tensors, metadata = load_model(run / "best.safetensors")
+    student = STUDENTS["hallucinating"](Schema.from_dict(metadata["schema"]), ModelConfig(width=8))
+    untrained = {name: value * 0 if name.endswith(".trained") else value for name, value in tensors.items()}
+    student.load_state_dict(untrained)
+    save_model(run / "best.safetensors", student, metadata)
+    capsys.readouterr()
+    assert evaluate.main([str(run)]) == 2
+    assert "never trained" in capsys.readouterr().err
