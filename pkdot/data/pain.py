@@ -34,13 +34,13 @@ class PainStory:
     """Spread of pain tolerance between people (levels)."""
     felt_sd: float = 0.45
     """Spread of what one person feels under one stimulus (levels)."""
-    reactive: float = 0.4
+    reactive: float = 0.85
     """Probability that a person's face reacts to pain at all."""
-    shown: float = 0.3
+    shown: float = 0.1
     """Probability that a reactive face shows the faintest pain; it grows to 1 with what is felt."""
     distraction: float = 0.5
     """Probability that the face does something that has nothing to do with pain."""
-    display: float = 0.5
+    display: float = 0.32
     """Largest mean intensity of an action unit under the strongest pain."""
     grain: float = 14.0
     """Sensor noise (grey levels of 255)."""

@@ -21,7 +21,7 @@ from pkdot.data.synthetic_biovid import (
 )
 
 TINY = SyntheticBioVidSpec(subjects=3, per_class=2, frames=4, size=16)
-GOLDEN = "e9d166c48155032c59ecaf0b0ff48e91241e00e0d10044ea729575a068e37fe6"
+GOLDEN = "f5dbcf687c2163148a12cf38577a7fe625ceeb13e1f0180f6c4d461ed046055e"
 
 
 def text_files(folder):
@@ -159,7 +159,7 @@ def test_both_modalities_together_tell_most_and_video_alone_least():
         accuracy["both"].append(np.mean((sum(scores) > 0) == pain[held_out]))
     video, physio, both = (100 * np.mean(accuracy[name]) for name in ("video", "physio", "both"))
     assert 55 < video < 75
-    assert video + 8 < physio <= both + 0.5  # points; both agree where the body is sure
+    assert video + 8 < physio <= both
 
 
 def test_the_cached_set_is_made_once_and_read_like_the_real_one(tmp_path, monkeypatch):
