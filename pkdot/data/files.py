@@ -1,18 +1,16 @@
 """One sample's stream from a file or from a row of an array, in the shape in which models receive it."""
 
 import re
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.io import wavfile
 from torch import Tensor
 
 from pkdot.config import DataConfig
 from pkdot.data.batch import Kind, Modality
-from pkdot.data.media import evenly_spaced, read_frames, read_mp4
+from pkdot.data.media import evenly_spaced, read_frames, read_mp4, read_wav
 
 LAYOUTS: dict[Kind, str] = {
     "vector": "(d,)",
@@ -182,26 +180,10 @@ def _by_number(file: Path) -> list[tuple[int, str]]:
 def _read_sound(path: Path, rate_hz: float | None) -> NDArray[np.float32]:
     if path.suffix.lower() not in SOUNDS:
         raise ValueError(f"{path}: expected .npy, {', '.join(SOUNDS)}.")
-    rate, sound = _read_wav(path) if path.suffix.lower() == ".wav" else _read_other_sound(path)
+    rate, sound = read_wav(path) if path.suffix.lower() == ".wav" else _read_other_sound(path)
     if rate_hz is not None and rate != rate_hz:
         raise ValueError(f"{path}: expected {rate_hz:g} samples per second, as dataset.toml says, got {rate}.")
     return sound if sound.ndim == 1 else sound.mean(axis=1)
-
-
-def _read_wav(path: Path) -> tuple[int, NDArray[np.float32]]:
-    """Integers are divided by their range, so that sound is in [-1, 1]."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks of other programs
-            warnings.filterwarnings("error", "Reached EOF", wavfile.WavFileWarning)
-            rate, sound = wavfile.read(path)
-    except (OSError, ValueError, wavfile.WavFileWarning) as error:
-        raise ValueError(f"{path}: expected a whole WAV file: {error}") from error
-    if sound.dtype == np.uint8:
-        return rate, (sound.astype(np.float32) - 128) / 128
-    if sound.dtype.kind == "i":
-        return rate, sound.astype(np.float32) / -float(np.iinfo(sound.dtype).min)
-    return rate, sound.astype(np.float32)
 
 
 def _read_other_sound(path: Path) -> tuple[int, NDArray[np.float32]]:
