@@ -1,4 +1,4 @@
-import socket
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,9 @@ def gradients(start: int, stop: int) -> dict[str, torch.Tensor]:
     return found
 
 
-def work(rank: int, port: int, folder: str) -> None:
+def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     results: dict[str, Any] = {"gathered": gather_with_gradient(torch.full((rank + 1, 2), float(rank)))}
     for share, rows in SHARES.items():
         start = sum(rows[:rank])
@@ -50,16 +50,15 @@ def work(rank: int, port: int, folder: str) -> None:
             gradient /= 2
         results[share] = local
     torch.save(results, Path(folder) / f"{rank}.pt")
+    dist.barrier()
     dist.destroy_process_group()
+    os._exit(0)  # gloo's threads can abort an interpreter that is shutting down, long after the work is done
 
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(work, (port, str(folder)), nprocs=2)
+    mp.spawn(work, (str(folder),), nprocs=2)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
