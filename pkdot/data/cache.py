@@ -1,11 +1,13 @@
 """Folders that are made once and then used by every run."""
 
+import hashlib
 import os
 import secrets
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 ABANDONED_AFTER_S = 3600.0
 """Age at which an unfinished folder is taken for the remains of a run that was killed."""
@@ -15,6 +17,17 @@ def default_cache_dir() -> Path:
     """``$XDG_CACHE_HOME/pkdot``, or ``~/.cache/pkdot``."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "pkdot"
+
+
+def recipe_digest(spec: object, *makers: ModuleType) -> str:
+    """Eight hex digits of what a data set is made from: its spec, and the source of the modules that make it.
+
+    As part of a cached folder's name it keeps a run from reading what another version of the code has made.
+    """
+    digest = hashlib.sha256(repr(spec).encode())
+    for module in makers:
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def cached_folder(cache_dir: Path | None, name: str, write: Callable[[Path], object]) -> Path:

@@ -1,5 +1,6 @@
 """A made-up Aff-Wild2: simulated people with changing feelings, written to disk in the layout of the real data set."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,17 +11,16 @@ from scipy.io import wavfile
 from tqdm import tqdm
 
 from pkdot.config import DataConfig, check_range
+from pkdot.data import affect, courses, faces, media
 from pkdot.data.affect import AUDIO_HZ, AffectStory, Feelings, detector_gaps, draw_feelings, film_feelings, speak
 from pkdot.data.affwild2 import INVALID, AffWild2
-from pkdot.data.cache import cached_folder
+from pkdot.data.cache import cached_folder, recipe_digest
 from pkdot.data.courses import Course
 from pkdot.data.faces import ACTION_UNITS
 from pkdot.data.media import write_frames
 from pkdot.data.tables import write_lines
 
-FORMAT = 1
-"""Rises with every change of what is written, so that no run reads a cached set of another version."""
-
+_MAKERS = (affect, courses, faces, media, sys.modules[__name__])
 _STREAM = 2
 _TWO_PEOPLE_EVERY = 8
 
@@ -114,7 +114,7 @@ class SyntheticAffWild2:
                 f"synthetic-affwild2 is made in the cache and takes no path, got {path}; use affwild2:{path}."
             )
         spec = SyntheticAffWild2Spec()
-        name = f"affwild2-seed{spec.seed}-v{FORMAT}"
+        name = f"affwild2-seed{spec.seed}-{recipe_digest(spec, *_MAKERS)}"
         folder = cached_folder(config.cache_dir, name, lambda root: write_synthetic_affwild2(root, spec))
         return AffWild2.read_layout(folder, config, name="synthetic-affwild2")
 

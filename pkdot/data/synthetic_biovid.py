@@ -1,5 +1,6 @@
 """A made-up BioVid: simulated people under heat pain, written to disk in the layout of the real data set."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,19 +11,18 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pkdot.config import DataConfig, check_range
+from pkdot.data import courses, faces, media, pain
 from pkdot.data.biovid import CHANNELS, LEVELS, RATE_HZ, SAMPLES, BioVid
-from pkdot.data.cache import cached_folder
+from pkdot.data.cache import cached_folder, recipe_digest
 from pkdot.data.faces import ACTION_UNITS
 from pkdot.data.media import write_frames
 from pkdot.data.pain import Body, Face, PainStory, draw_person, felt_pain, film, record_body
 from pkdot.data.tables import write_lines
 
-FORMAT = 1
-"""Rises with every change of what is written, so that no run reads a cached set of another version."""
-
 MOST_SUBJECTS = 1800
 """As many different subject names there are."""
 
+_MAKERS = (courses, faces, media, pain, sys.modules[__name__])
 _STREAM = 1
 _FIRST_BASELINE = 81
 _DECIMALS = {"gsr": 3, "ecg": 0, "emg_trapezius": 1, "emg_corrugator": 1, "emg_zygomaticus": 1}
@@ -129,7 +129,7 @@ class SyntheticBioVid:
         if path is not None:
             raise ValueError(f"synthetic-biovid is made in the cache and takes no path, got {path}; use biovid:{path}.")
         spec = default_spec(config)
-        name = f"biovid-{spec.part}-{spec.levels}-seed{spec.seed}-v{FORMAT}"
+        name = f"biovid-{spec.part}-{spec.levels}-seed{spec.seed}-{recipe_digest(spec, *_MAKERS)}"
         folder = cached_folder(config.cache_dir, name, lambda root: write_synthetic_biovid(root, spec))
         return BioVid.read_layout(folder, config, name="synthetic-biovid")
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from pkdot.data.cache import ABANDONED_AFTER_S, cached_folder, default_cache_dir
+from pkdot.data.cache import ABANDONED_AFTER_S, cached_folder, default_cache_dir, recipe_digest
 
 
 def write_two_files(folder):
@@ -97,3 +97,9 @@ def test_the_default_is_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert default_cache_dir() == tmp_path / "home" / ".cache" / "pkdot"
+
+
+def test_another_spec_or_another_maker_gives_another_digest():
+    digest = recipe_digest("40 subjects", os)
+    assert recipe_digest("40 subjects", os) == digest
+    assert len({digest, recipe_digest("41 subjects", os), recipe_digest("40 subjects", multiprocessing)}) == 3
