@@ -171,7 +171,8 @@ def test_the_cached_set_is_made_once_and_read_like_the_real_one(tmp_path, monkey
     assert len(dataset.records) == 12
     monkeypatch.setattr(synthetic_biovid, "write_synthetic_biovid", lambda *_: pytest.fail("made again"))
     assert SyntheticBioVid.open(None, config).records == dataset.records
-    assert [folder.name for folder in tmp_path.iterdir()] == [f"biovid-A-binary-seed0-v{synthetic_biovid.FORMAT}"]
+    (folder,) = tmp_path.iterdir()
+    assert folder.name.startswith("biovid-A-binary-seed0-")
 
 
 @pytest.mark.parametrize("part", ["A", "B"])
