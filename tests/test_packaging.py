@@ -33,7 +33,7 @@ def run(*words: str | Path, cwd: Path, **environment: str) -> subprocess.Complet
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy, so that no build folder is left in the checkout."""
     copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in (*FOLDERS, "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    for name in (*FOLDERS, "setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         run("cp", "-r", ROOT / name, copy, cwd=ROOT)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     run(*pip, "--wheel-dir", out, copy, cwd=out)

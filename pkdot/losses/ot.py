@@ -9,7 +9,9 @@ from pkdot.losses._anchors import AnchorSimilarities, anchor_similarities, log_d
 from pkdot.losses._inputs import check_choice, check_pair, check_positive, check_topk, gather_pair, no_loss
 from pkdot.losses.structure import structure_kl_loss, structure_mse_loss
 from pkdot.structure import Select, Shift
-from pkdot.transport.divergence import BACKENDS, histogram_divergence, sinkhorn_divergence
+from pkdot.transport.backends import BACKENDS
+from pkdot.transport.divergence import sinkhorn_divergence
+from pkdot.transport.histograms import histogram_divergence
 
 Transport = Literal["rows", "anchors"]
 Divergence = Literal["sinkhorn", "mse", "kl"]
@@ -111,7 +113,7 @@ def ot_distill_loss(
                 log_distributions(z, kept.own, temperature).exp().flatten(0, -2) for z in (kept.student, kept.teacher)
             )
             cost = _anchor_costs(kept, shared=select == "shared")
-            loss = histogram_divergence(p_s, p_t, cost, blur=blur, debias=debias, tol=tol, backend=backend)
+            loss = histogram_divergence(p_s, p_t, cost, blur=blur, debias=debias, tol=tol)
         return loss.mean()
 
 

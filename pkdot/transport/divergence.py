@@ -1,17 +1,19 @@
-"""The Sinkhorn divergence between clouds of points, and between histograms on one support."""
+"""The Sinkhorn divergence between clouds of points: what the rest of pkdot calls."""
 
-import warnings
+import math
 from dataclasses import dataclass
 from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
-from pkdot.transport.entropic import EntropicOT, entropic_ot, entropic_self_ot, plan
-from pkdot.transport.problem import Settings
+from pkdot.transport.backends import BACKENDS
+from pkdot.transport.clouds import half_squared_distances
+from pkdot.transport.entropic import plan
+from pkdot.transport.operator import check_finite, finest, solve_divergence
+from pkdot.transport.problem import Clouds, Goal, Settings
 from pkdot.transport.sinkhorn import solve
 
-BACKENDS = ("auto", "torch")
 MAX_ITER = 1000
 
 
@@ -21,7 +23,7 @@ class SinkhornInfo:
 
     Attributes:
         marginal_error: ``(*)``, L1 distance between the plan's marginals and the weights.
-        iterations: ``(*)`` int64, Newton steps, or sweeps over large clouds, at the final temperature.
+        iterations: ``(*)`` int64, Newton steps or sweeps at the final temperature.
         converged: ``(*)`` bool, the marginal error is at most ``tol``.
     """
 
@@ -38,7 +40,11 @@ def sinkhorn_divergence(
     blur: float = ...,
     a: Tensor | None = ...,
     b: Tensor | None = ...,
+    x_mask: Tensor | None = ...,
+    y_mask: Tensor | None = ...,
+    reach: float | None = ...,
     debias: bool = ...,
+    y_self: Tensor | None = ...,
     tol: float = ...,
     max_iter: int = ...,
     backend: str = ...,
@@ -52,7 +58,11 @@ def sinkhorn_divergence(
     blur: float = ...,
     a: Tensor | None = ...,
     b: Tensor | None = ...,
+    x_mask: Tensor | None = ...,
+    y_mask: Tensor | None = ...,
+    reach: float | None = ...,
     debias: bool = ...,
+    y_self: Tensor | None = ...,
     tol: float = ...,
     max_iter: int = ...,
     backend: str = ...,
@@ -67,7 +77,11 @@ def sinkhorn_divergence(
     blur: float = 0.1,
     a: Tensor | None = None,
     b: Tensor | None = None,
+    x_mask: Tensor | None = None,
+    y_mask: Tensor | None = None,
+    reach: float | None = None,
     debias: bool = True,
+    y_self: Tensor | None = None,
     tol: float = 1e-3,
     max_iter: int = MAX_ITER,
     backend: str = "auto",
@@ -81,13 +95,14 @@ def sinkhorn_divergence(
         \mathrm{OT}_\varepsilon = \min_{P \in \Pi(a, b)} \sum_{ij} P_{ij} \tfrac12 \|x_i - y_j\|^2
         + \varepsilon \, \mathrm{KL}(P \,\|\, a b^\top), \quad \varepsilon = \text{blur}^2
 
-    This is what ``geomloss.SamplesLoss("sinkhorn", p=2, blur=blur)`` means at convergence (Feydy et al., AISTATS
-    2019). Use it to compare distributions of points whose pairing is unknown; where the pairs are known and trusted,
-    a mean squared error is cheaper and uses more.
+    This is what ``geomloss.SamplesLoss("sinkhorn", p=2, blur=blur, reach=reach)`` means at convergence (Feydy et al.,
+    AISTATS 2019; Séjourné et al., 2019). Use it to compare distributions of points whose pairing is unknown; where the
+    pairs are known and trusted, a mean squared error is cheaper and uses more.
 
     The gradient flows into both clouds and both weights. It is the envelope gradient, exact at convergence and of
     first order only: differentiating it again raises ``RuntimeError``. Half precision is never computed in, also under
-    autocast, and comes back as float32; float64 stays float64.
+    autocast, and comes back as float32; float64 stays float64. Memory grows with N times M, at one matrix of single
+    precision for large clouds, and with N times k between the forward and the backward pass.
 
     Args:
         x: ``(*, N, k)`` points.
@@ -95,86 +110,77 @@ def sinkhorn_divergence(
         blur: scale below which points are not told apart, in the units of the coordinates.
         a: ``(*, N)`` or ``(N,)`` weights of ``x``, summing to 1; uniform if None.
         b: ``(*, M)`` or ``(M,)`` weights of ``y``, summing to 1; uniform if None.
+        x_mask: ``(*, N)`` or ``(N,)`` bool, True for points that are there: clouds of different sizes, padded. What
+            stands in the others does not matter, and they get no gradient; the weights of those that are there are
+            scaled to sum to 1.
+        y_mask: the same of ``y``.
+        reach: distance over which it pays to move mass rather than to destroy it here and to make it there, at a price
+            of :math:`\rho \, \mathrm{KL}` with :math:`\rho = \text{reach}^2`, in the units of the coordinates; None
+            moves all mass. With a reach the weights may have any total.
         debias: subtract the two self terms, so that equal clouds are at distance 0.
+        y_self: ``(*)``, :math:`\mathrm{OT}_\varepsilon(y, y)` from :func:`self_transport`, which is then not computed:
+            for a ``y`` that comes again. Where only the gradient in ``x`` matters, any number will do.
         tol: L1 distance between the plan's marginals and the weights at which a problem counts as solved.
         max_iter: iterations per problem, after a short annealing.
-        backend: ``torch``; ``auto`` picks the fastest that is there.
+        backend: ``torch``, on any device; ``native``, C on CPU, where it was built; ``auto`` picks the fastest.
         return_info: also return a :class:`SinkhornInfo`.
 
     Returns:
         ``(*)`` divergences, in squared units of the coordinates; with ``return_info``, a pair with the info.
 
     Raises:
-        ValueError: shapes do not fit, values are not finite, weights are negative or do not sum to 1, or a setting is
-            out of range.
+        ValueError: shapes do not fit, values are not finite, weights are negative or do not sum to 1, a cloud has no
+            point, or a setting is out of range.
 
     Warns:
         RuntimeWarning: a problem was stopped by ``max_iter``, or by rounding, before ``tol``.
     """
+    terms = 1 if not debias else 3 if y_self is None else 2
+    goal = _goal(blur, reach, tol, max_iter, terms, backend)
+    if y_self is not None and (not debias or y.requires_grad or (b is not None and b.requires_grad)):
+        raise ValueError(
+            "y_self stands for a self term of constant points: expected debias=True, and no gradient in y."
+        )
     with torch.autocast(x.device.type, enabled=False):
-        leading, dtype = x.shape[:-2], _at_least_single(x, y)
-        settings = _settings(blur, tol, max_iter, backend, dtype)
-        x, y, a, b = _problems(x, y, a, b)
-        centre_x, centre_y = a.unsqueeze(-2) @ x, b.unsqueeze(-2) @ y
-        x, y = x - centre_x, y - centre_y
-        # The squared cost splits into that of the centred clouds and that of the way between their centres.
-        between_centres = (centre_x - centre_y).square().sum((-2, -1)) / 2
-        terms = [entropic_ot(_half_squared_distances(x, y), a, b, settings)]
-        if debias:
-            terms += [entropic_self_ot(_half_squared_distances(z, z), w, settings) for z, w in ((x, a), (y, b))]
-        divergence = (_debiased(terms) + between_centres).to(dtype)
-    info = _info(terms, tol, leading)
-    _warn_unless_converged(info)
-    return (divergence.reshape(leading), info) if return_info else divergence.reshape(leading)
+        leading, clouds = x.shape[:-2], _clouds(x, y, a, b, x_mask, y_mask, balanced=reach is None)
+        value, error, iterations = solve_divergence(clouds, goal, backend)
+        value, error, iterations = (z.reshape(leading) for z in (value, error, iterations))
+        if y_self is not None:
+            value = value - y_self.detach().to(value.dtype) / 2
+    return (value, SinkhornInfo(error, iterations, error <= tol)) if return_info else value
 
 
-def histogram_divergence(
-    a: Tensor,
-    b: Tensor,
-    cost: Tensor,
+def self_transport(
+    y: Tensor,
     *,
     blur: float = 0.1,
-    debias: bool = True,
+    b: Tensor | None = None,
+    y_mask: Tensor | None = None,
+    reach: float | None = None,
     tol: float = 1e-3,
     max_iter: int = MAX_ITER,
-    backend: str = "auto",
 ) -> Tensor:
-    r"""Sinkhorn divergence between pairs of histograms on one support.
-
-    As :func:`sinkhorn_divergence`, with points that stay where they are and weights that move. The gradient is in
-    the weights, :math:`\partial a = f - f^{aa}`, and lies in the plane of histograms.
+    """``OT(y, y)``, the part of :func:`sinkhorn_divergence` that stays the same as long as ``y`` does. No gradient.
 
     Args:
-        a: ``(P, k)`` histograms, each summing to 1; zeros are allowed.
-        b: ``(P, k)`` histograms, each summing to 1; zeros are allowed.
-        cost: ``(P, k, k)`` symmetric costs between the points of the support, zero on the diagonal; ``(1, k, k)``
-            where all pairs share them, which is much faster. No gradient.
-        blur: the entropy is blur squared, in the units of the cost.
-        debias: as in :func:`sinkhorn_divergence`.
-        tol: as in :func:`sinkhorn_divergence`.
-        max_iter: as in :func:`sinkhorn_divergence`.
-        backend: as in :func:`sinkhorn_divergence`.
+        y: ``(*, M, k)`` points.
+        blur: as in :func:`sinkhorn_divergence`, and so the following.
+        b: weights.
+        y_mask: which points are there.
+        reach: distance over which mass is moved.
+        tol: L1 marginal error.
+        max_iter: iterations per problem.
 
     Returns:
-        ``(P,)`` divergences, in the units of the cost.
+        ``(*)``, in squared units of the coordinates.
 
     Raises:
-        ValueError: a setting is out of range.
-
-    Warns:
-        RuntimeWarning: as :func:`sinkhorn_divergence`.
+        ValueError: as :func:`sinkhorn_divergence`.
     """
-    with torch.autocast(a.device.type, enabled=False):
-        dtype = _at_least_single(a, b)
-        settings = _settings(blur, tol, max_iter, backend, dtype)
-        a, b, cost = (_finest(z) for z in (a, b, cost.detach()))
-        a, b = a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True)
-        terms = [entropic_ot(cost, a, b, settings._replace(common_support=True))]
-        if debias:
-            terms += [entropic_self_ot(cost, a, settings), entropic_self_ot(cost, b, settings)]
-        divergence = _debiased(terms).to(dtype)
-    _warn_unless_converged(_info(terms, tol, a.shape[:-1]))
-    return divergence
+    goal = _goal(blur, reach, tol, max_iter, 1, "auto")
+    with torch.no_grad(), torch.autocast(y.device.type, enabled=False):
+        clouds = _clouds(y, y, b, b, y_mask, y_mask, balanced=reach is None)
+        return solve_divergence(clouds, goal, "auto")[0].reshape(y.shape[:-2])
 
 
 def transport_plan(
@@ -204,89 +210,87 @@ def transport_plan(
     Raises:
         ValueError: as :func:`sinkhorn_divergence`.
     """
+    goal = _goal(blur, None, tol, max_iter, 1, "auto")
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-        leading, dtype = x.shape[:-2], _at_least_single(x, y)
-        settings = _settings(blur, tol, max_iter, "auto", dtype)
-        x, y, a, b = _problems(x, y, a, b)
-        cost = _half_squared_distances(x - a.unsqueeze(-2) @ x, y - b.unsqueeze(-2) @ y)
-        potentials = solve(cost, a, b, settings)
-        masses = plan(cost, a, b, potentials.f, potentials.g, settings.eps).to(dtype)
+        clouds = _clouds(x, y, a, b, None, None, balanced=True)
+        check_finite(*clouds[:2])
+        leading, dtype = x.shape[:-2], clouds.x.dtype
+        x, y, a, b = (finest(z) for z in clouds)
+        cost = half_squared_distances(x - a.unsqueeze(-2) @ x, y - b.unsqueeze(-2) @ y)
+        potentials = solve(cost, a, b, Settings(goal.blur**2, goal.tol, goal.max_iter, dtype))
+        masses = plan(cost, a, b, potentials.f, potentials.g, goal.blur**2).to(dtype)
     return masses.reshape(*leading, *masses.shape[-2:])
 
 
-def _half_squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    squares_x, squares_y = x.square().sum(-1) / 2, y.square().sum(-1) / 2
-    return (squares_x.unsqueeze(-1) + squares_y.unsqueeze(-2) - x @ y.mT).clamp(min=0.0)
-
-
-def _debiased(terms: list[EntropicOT]) -> Tensor:
-    cross, *own = (term.value for term in terms)
-    return cross - sum(own) / 2 if own else cross
-
-
-def _info(terms: list[EntropicOT], tol: float, shape: torch.Size) -> SinkhornInfo:
-    error = torch.stack([term.marginal_error for term in terms]).amax(0).reshape(shape)
-    iterations = torch.stack([term.iterations for term in terms]).amax(0).reshape(shape)
-    return SinkhornInfo(error, iterations, error <= tol)
-
-
-def _warn_unless_converged(info: SinkhornInfo) -> None:
-    if not bool(info.converged.all()):
-        warnings.warn(
-            "Sinkhorn stopped before its tolerance: the value and the gradient are approximate. Raise blur, tol or "
-            "max_iter, or pass float64; return_info=True says which problems and by how much.",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-
-
-def _settings(
-    blur: float, tol: float, max_iter: int, backend: str, dtype: torch.dtype, margin: float = 1.0
-) -> Settings:
+def _goal(blur: float, reach: float | None, tol: float, max_iter: int, terms: int, backend: str) -> Goal:
     if backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}; expected one of {', '.join(BACKENDS)}.")
-    for name, value in (("blur", blur), ("tol", tol), ("max_iter", max_iter)):
-        if not 0 < value < float("inf"):
+    for name, value in (("blur", blur), ("reach", reach), ("tol", tol), ("max_iter", max_iter)):
+        if value is not None and not 0 < value < math.inf:
             raise ValueError(f"{name} is {value}; expected a finite number above 0.")
-    return Settings(eps=blur**2, tol=tol, max_iter=int(max_iter), dtype=dtype)
+    return Goal(float(blur), math.inf if reach is None else float(reach), float(tol), int(max_iter), terms)
 
 
-def _problems(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Check the clouds and flatten them to ``(P, N, k), (P, M, k), (P, N), (P, M)``, in float64."""
+def _clouds(
+    x: Tensor,
+    y: Tensor,
+    a: Tensor | None,
+    b: Tensor | None,
+    x_mask: Tensor | None,
+    y_mask: Tensor | None,
+    *,
+    balanced: bool,
+) -> Clouds:
+    """Check the shapes and flatten them to ``(P, N, k), (P, M, k), (P, N), (P, M)``, in float32 at least."""
     fits = x.dim() >= 2 and y.dim() >= 2 and x.shape[:-2] == y.shape[:-2] and x.shape[-1] == y.shape[-1]
     if not fits or 0 in x.shape or 0 in y.shape:
         raise ValueError(
             f"clouds have shapes {tuple(x.shape)} and {tuple(y.shape)}; expected (*, N, k) and (*, M, k) with the same "
             "leading dimensions, none of them empty."
         )
-    clouds = [_finest(x), _finest(y)]
-    weights = [_weights(name, w, z) for name, w, z in zip("ab", (a, b), clouds, strict=True)]
-    for name, z in zip("xy", clouds, strict=True):
-        if not bool(z.detach().square().sum(-1).isfinite().all()):
-            raise ValueError(f"{name} holds NaN, infinity or values whose squares overflow; expected finite points.")
-    x, y = (z.reshape(-1, *z.shape[-2:]) for z in clouds)
-    a, b = (w.reshape(-1, w.shape[-1]) for w in weights)
-    return x, y, a, b
+    dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    points, weights = [], []
+    for name, z, weight, mask in (("x", x, a, x_mask), ("y", y, b, y_mask)):
+        z = z.to(dtype)
+        if mask is not None:
+            mask = _mask(name, mask, z)
+            z = z.masked_fill(~mask.unsqueeze(-1), 0.0)
+        points.append(z.reshape(-1, *z.shape[-2:]))
+        weights.append(
+            _weights("a" if name == "x" else "b", weight, z, mask, balanced=balanced).reshape(-1, z.shape[-2])
+        )
+    return Clouds(*points, *weights)
 
 
-def _weights(name: str, weight: Tensor | None, points: Tensor) -> Tensor:
+def _mask(name: str, mask: Tensor, points: Tensor) -> Tensor:
+    if mask.dtype != torch.bool or mask.shape not in (points.shape[:-1], points.shape[-2:-1]):
+        raise ValueError(
+            f"{name}_mask is {mask.dtype} of shape {tuple(mask.shape)}; expected bool of shape "
+            f"{tuple(points.shape[:-1])}, True for points that are there."
+        )
+    if not bool(mask.any(-1).all()):
+        raise ValueError(f"{name}_mask leaves a cloud without a point; expected at least one in each.")
+    return mask.expand(points.shape[:-1])
+
+
+def _weights(name: str, weight: Tensor | None, points: Tensor, mask: Tensor | None, *, balanced: bool) -> Tensor:
     if weight is None:
-        return points.new_full(points.shape[:-1], 1.0 / points.shape[-2])
+        if mask is None:
+            return points.new_full(points.shape[:-1], 1.0 / points.shape[-2])
+        return mask.to(points.dtype) / mask.sum(-1, keepdim=True)
     if weight.shape not in (points.shape[:-1], points.shape[-2:-1]):
         raise ValueError(
             f"weights {name} have shape {tuple(weight.shape)}; expected {tuple(points.shape[:-1])}, one a point."
         )
-    weight = weight.to(points.dtype)
+    weight = weight.to(points.dtype).expand(points.shape[:-1])
+    known = weight.detach()
+    if not bool((known >= 0).all() & known.isfinite().all()):
+        raise ValueError(f"weights {name} are negative or not finite; expected a histogram for each cloud.")
+    if mask is not None:
+        weight = weight * mask
     total = weight.sum(-1, keepdim=True)
-    if not bool((weight.detach() >= 0).all()) or not bool(((total.detach() - 1).abs() <= 1e-2).all()):
-        raise ValueError(f"weights {name} are negative or do not sum to 1; expected a histogram for each cloud.")
-    return (weight / total).expand(points.shape[:-1])
-
-
-def _at_least_single(x: Tensor, y: Tensor) -> torch.dtype:
-    return torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
-
-
-def _finest(z: Tensor) -> Tensor:
-    # A cost is divided by eps, small, before it is exponentiated: float32 would round away what tells plans apart.
-    return z.float() if z.device.type == "mps" else z.double()
+    if balanced and mask is None and not bool(((total.detach() - 1).abs() <= 1e-2).all()):
+        raise ValueError(f"weights {name} do not sum to 1; expected a histogram for each cloud.")
+    if not bool((total.detach() > 0).all()):
+        raise ValueError(f"weights {name} leave a cloud without mass; expected a positive total for each.")
+    return weight / total if balanced or mask is not None else weight

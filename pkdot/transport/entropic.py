@@ -1,11 +1,11 @@
-r"""Entropic optimal transport as a differentiable function of the cost and of both histograms.
+r"""Entropic optimal transport as a differentiable function of both histograms.
 
 .. math::
     \mathrm{OT}_\varepsilon(C, a, b) = \min_{P \in \Pi(a, b)} \langle P, C \rangle
     + \varepsilon \, \mathrm{KL}(P \,\|\, a b^\top) = \langle a, f \rangle + \langle b, g \rangle
 
 By the envelope theorem (Danskin) the gradients at the solution are the solution's own parts:
-:math:`\partial C = P`, :math:`\partial a = f`, :math:`\partial b = g`, the potentials up to a constant.
+:math:`\partial a = f`, :math:`\partial b = g`, the potentials up to a constant.
 """
 
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pkdot.transport.operator import FirstOrder
 from pkdot.transport.problem import Settings
 from pkdot.transport.sinkhorn import solve, solve_symmetric
 from pkdot.transport.softmin import SMALLEST_EXPONENT
@@ -49,11 +50,12 @@ def potentials(
     max_iter: int,
     dtype: torch.dtype,
     common_support: bool,
+    rho: float,
     symmetric: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The solver as one operator, which ``torch.compile`` calls and does not look into: f, g, error, iterations."""
     solver = solve_symmetric if symmetric else solve
-    solution = solver(cost, a, b, Settings(eps, tol, max_iter, dtype, common_support))
+    solution = solver(cost, a, b, Settings(eps, tol, max_iter, dtype, common_support, rho))
     return solution.f, solution.g, solution.marginal_error, solution.iterations
 
 
@@ -67,6 +69,7 @@ def _(
     max_iter: int,
     dtype: torch.dtype,
     common_support: bool,
+    rho: float,
     symmetric: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     problems = a.shape[:-1]
@@ -90,40 +93,17 @@ class _Envelope(torch.autograd.Function):
         ctx: Any, cost: Tensor, a: Tensor, b: Tensor, settings: Settings, symmetric: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         f, g, error, iterations = potentials(cost, a, b, *settings, symmetric)
-        ctx.save_for_backward(cost, a, b, f, g)
-        ctx.eps = settings.eps
+        ctx.save_for_backward(a, b, f, g)
         ctx.mark_non_differentiable(error, iterations)
         return (a * f).sum(-1) + (b * g).sum(-1), error, iterations
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
-        cost, a, b, f, g = ctx.saved_tensors
-        to_cost = to_a = to_b = None
-        if ctx.needs_input_grad[0]:
-            to_cost = plan(cost, a, b, f, g, ctx.eps) * upstream[:, None, None]
-            to_cost = _first_order(to_cost.sum_to_size(cost.shape), cost)
-        if ctx.needs_input_grad[1]:
-            to_a = _first_order((f - (a * f).sum(-1, keepdim=True)) * upstream[:, None], a)
-        if ctx.needs_input_grad[2]:
-            to_b = _first_order((g - (b * g).sum(-1, keepdim=True)) * upstream[:, None], b)
-        return to_cost, to_a, to_b, None, None
-
-
-def _first_order(gradient: Tensor, source: Tensor) -> Tensor:
-    guarded: Tensor = _FirstOrder.apply(gradient, source)  # type: ignore[no-untyped-call]
-    return guarded
-
-
-class _FirstOrder(torch.autograd.Function):
-    """A gradient that is right, but whose own gradient would not be."""
-
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor, source: Tensor) -> Tensor:
-        return gradient.clone()
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor]:
-        raise RuntimeError(
-            "the gradient of entropic OT was differentiated a second time; it comes from the envelope theorem, which "
-            "gives first derivatives only."
-        )
+    def backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[None, Tensor | None, Tensor | None, None, None]:
+        a, b, f, g = ctx.saved_tensors
+        gradients = []
+        for needed, weight, potential in zip(ctx.needs_input_grad[1:3], (a, b), (f, g), strict=True):
+            gradient = (potential - (weight * potential).sum(-1, keepdim=True)) * upstream[:, None] if needed else None
+            if gradient is not None and torch.is_grad_enabled():
+                gradient = FirstOrder.apply(gradient, weight)  # type: ignore[no-untyped-call]
+            gradients.append(gradient)
+        return None, *gradients, None, None

@@ -1,6 +1,7 @@
-"""What the solvers share: settings, solutions, and the bookkeeping of problems that finish one by one."""
+"""What the solvers share: problems, goals, solutions, and the bookkeeping of problems that finish one by one."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,8 +10,55 @@ from torch import Tensor
 _LARGEST_EXPONENT = 80.0
 
 
+class Clouds(NamedTuple):
+    """P pairs of weighted clouds: points ``(P, N, k)`` and ``(P, M, k)``, weights ``(P, N)`` and ``(P, M)``."""
+
+    x: Tensor
+    y: Tensor
+    a: Tensor
+    b: Tensor
+
+
+class Goal(NamedTuple):
+    """What is to be computed, and how exactly.
+
+    Attributes:
+        blur: the entropy is its square.
+        reach: distance over which mass is moved rather than made and destroyed; infinite: all mass is moved.
+        tol: L1 marginal error.
+        max_iter: iterations at the final temperature, after which an unfinished problem returns its best point.
+        terms: 1 is OT(x, y); 2 subtracts OT(x, x) / 2, and 3 also OT(y, y) / 2.
+    """
+
+    blur: float
+    reach: float
+    tol: float
+    max_iter: int
+    terms: int
+
+
+class Solution(NamedTuple):
+    """Divergences of P problems.
+
+    Attributes:
+        value: ``(P,)``.
+        marginal_error: ``(P,)``, of the worst term.
+        iterations: ``(P,)`` int64, of the longest term.
+        gradients: with respect to x, y, a and b, empty where they were not wanted.
+    """
+
+    value: Tensor
+    marginal_error: Tensor
+    iterations: Tensor
+    gradients: Sequence[Tensor]
+
+
+Backend = Callable[[Clouds, Goal, Sequence[bool]], Solution]
+"""Solves problems between centred clouds; the flags say which gradients are wanted, of x, y, a and b."""
+
+
 class Settings(NamedTuple):
-    """How exactly a problem is solved.
+    """How exactly the problems of one cost matrix are solved.
 
     Attributes:
         eps: strength of the entropy, in the units of the cost.
@@ -19,6 +67,7 @@ class Settings(NamedTuple):
         dtype: of the sweeps over large problems; small ones, and those for whose ``tol`` it is too coarse, are solved
             in the dtype of their cost.
         common_support: a and b are histograms on the same points, between which the cost is symmetric.
+        rho: price of making or destroying mass, in the units of the cost; infinite: all mass is moved.
     """
 
     eps: float
@@ -26,10 +75,15 @@ class Settings(NamedTuple):
     max_iter: int
     dtype: torch.dtype
     common_support: bool = False
+    rho: float = math.inf
+
+    @property
+    def damping(self) -> float:
+        """Factor on every soft minimum, below 1 where mass may be made and destroyed."""
+        return 1.0 / (1.0 + self.eps / self.rho)
 
 
-@dataclass(frozen=True)
-class Potentials:
+class Potentials(NamedTuple):
     """Solution of P problems.
 
     Attributes:
@@ -43,6 +97,26 @@ class Potentials:
     g: Tensor
     marginal_error: Tensor
     iterations: Tensor
+
+
+class Coupling(NamedTuple):
+    """Solution of P problems between clouds.
+
+    Attributes:
+        f: ``(P, N)`` in the units of the cost.
+        g: ``(P, M)`` in the units of the cost.
+        marginal_error: ``(P,)``.
+        iterations: ``(P,)`` int64.
+        targets_of_x: ``(P, N, k)``, the mean of where the plan takes each point of x; empty where it was not wanted.
+        targets_of_y: ``(P, M, k)``, the same of y.
+    """
+
+    f: Tensor
+    g: Tensor
+    marginal_error: Tensor
+    iterations: Tensor
+    targets_of_x: Tensor
+    targets_of_y: Tensor
 
 
 class Solved:

@@ -21,7 +21,7 @@ from pkdot.transport.problem import Potentials, Settings
 from pkdot.transport.sweeps import accelerated_sweeps, relaxed_sweeps
 
 # A Newton step costs the cube of the number of points, a sweep its square.
-_SMALL = 384
+SMALL = 384
 # The gradient is first order in the marginal error, where the value is second order: aim beyond the tolerance, and
 # further where another digit costs next to nothing.
 _MARGIN_SMALL, _MARGIN_LARGE = 1e3, 1e1
@@ -68,7 +68,7 @@ def _in_enough_precision(
     sweeps: Callable[..., Potentials], cost: Tensor, a: Tensor, b: Tensor, settings: Settings
 ) -> Potentials:
     """Solve large problems in the precision of the settings, where that is not too coarse for the tolerance."""
-    small = _is_small(cost)
+    small = is_small(*cost.shape[-2:])
     settings = settings._replace(tol=settings.tol / (_MARGIN_SMALL if small else _MARGIN_LARGE))
     rounding = torch.finfo(settings.dtype).eps * cost.amax((-2, -1)) / settings.eps
     coarse = (rounding > settings.tol).expand(a.shape[0]) | small
@@ -83,12 +83,13 @@ def _in_enough_precision(
     return Potentials(f, g, error, iterations)
 
 
-def _is_small(cost: Tensor) -> bool:
-    return max(cost.shape[-2:]) <= _SMALL
+def is_small(n: int, m: int) -> bool:
+    """Whether Newton's steps, rather than sweeps, solve a problem of this size."""
+    return max(n, m) <= SMALL
 
 
 def _annealed(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Potentials:
-    iterate = newton_steps if _is_small(cost) else accelerated_sweeps
+    iterate = newton_steps if is_small(*cost.shape[-2:]) and math.isinf(settings.rho) else accelerated_sweeps
     ranges = (cost.amax((-2, -1)) / settings.eps).expand(a.shape[0])
     g, near = torch.zeros_like(b), torch.zeros_like(ranges, dtype=torch.bool)
     if settings.common_support:

@@ -21,14 +21,16 @@ def accelerated_sweeps(cost: Tensor, a: Tensor, b: Tensor, start: Tensor, settin
     a, b, g = (z.to(softmin.dtype) for z in (a, b, start / settings.eps))
     log_a, log_b = a.log(), b.log()
     anderson = Anderson(g, _MEMORY)
+    # Where mass may be destroyed a constant is no longer free.
+    gauged = centred if settings.damping == 1.0 else _as_it_is
     best, solved = _Best(a, b), Solved(a, b)
     follows = torch.zeros(a.shape[0], dtype=torch.bool, device=a.device)
 
     for sweep in range(1, settings.max_iter + 1):
-        f = softmin.over_columns(g, log_b)
-        g_next = softmin.over_rows(f, log_a)
+        f = settings.damping * softmin.over_columns(g, log_b)
+        g_next = settings.damping * softmin.over_rows(f, log_a)
         residual = g_next - g
-        error = marginal_error(b, residual)
+        error = marginal_error(b, residual / settings.damping)
         best.update(f, g_next, error)
 
         finished = best.error <= settings.tol if sweep < settings.max_iter else torch.ones_like(follows)
@@ -42,8 +44,8 @@ def accelerated_sweeps(cost: Tensor, a: Tensor, b: Tensor, start: Tensor, settin
             g, residual, error = g[keep], residual[keep], error[keep]
 
         lost = ~(error <= _LOST * best.error)
-        g = anderson.advance(g, centred(residual, b), b, follows & ~lost)
-        g = centred(torch.where(lost.unsqueeze(-1), best.g, g), b)
+        g = anderson.advance(g, gauged(residual, b), b, follows & ~lost)
+        g = gauged(torch.where(lost.unsqueeze(-1), best.g, g), b)
         follows = ~lost
     return solved.potentials(settings.eps)
 
@@ -53,13 +55,13 @@ def relaxed_sweeps(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Po
     softmin = Softmin(cost / settings.eps, a.shape[0])
     a = a.to(softmin.dtype)
     log_a = a.log()
-    f = softmin.over_columns(torch.zeros_like(a), log_a) / 2
+    f = settings.damping * softmin.over_columns(torch.zeros_like(a), log_a) / 2
     best, solved = _Best(a, a), Solved(a, a)
 
     for sweep in range(1, settings.max_iter + 1):
-        f_next = softmin.over_columns(f, log_a)
+        f_next = settings.damping * softmin.over_columns(f, log_a)
         residual = f_next - f
-        best.update(f, f_next, marginal_error(a, residual))
+        best.update(f, f_next, marginal_error(a, residual / settings.damping))
 
         last = sweep == settings.max_iter
         finished = torch.ones_like(best.error, dtype=torch.bool) if last else best.error <= settings.tol
@@ -72,6 +74,10 @@ def relaxed_sweeps(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Po
             log_a, a, f, residual = log_a[keep], a[keep], f[keep], residual[keep]
         f = f + _RELAXATION * residual
     return solved.potentials(settings.eps)
+
+
+def _as_it_is(potential: Tensor, weight: Tensor) -> Tensor:
+    return potential
 
 
 class _Best:

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from pkdot import sinkhorn_divergence
-from pkdot.transport.divergence import histogram_divergence
+from pkdot.transport.histograms import histogram_divergence
 
 
 def cost(x: Tensor, y: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def test_shared_and_repeated_costs_give_the_same() -> None:
 def test_shared_costs_may_be_large_too(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b, matrix = histograms(5, 6, shared=True)
     expected = histogram_divergence(a, b, matrix)
-    monkeypatch.setattr("pkdot.transport.sinkhorn._SMALL", 4)
+    monkeypatch.setattr("pkdot.transport.sinkhorn.SMALL", 4)
     torch.testing.assert_close(histogram_divergence(a, b, matrix), expected, rtol=1e-4, atol=1e-6)
 
 

@@ -1,0 +1,218 @@
+/* The transport engine on CPU without torch's overhead for each operation: see native.py for what it offers.
+ *
+ * Every term of every problem (x to y, x to x, y to y) is a task of its own; threads take them in turn, and each task's
+ * arithmetic is the same however many there are.
+ */
+
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
+/* Built for any machine of its family, and chosen at load time for the one it runs on. */
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12
+#define VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), noinline))
+#else
+#define VECTORISED
+#endif
+
+#define BLOCK 256         /* points whose coordinates fit the nearest cache */
+#define START 256.0       /* largest range of the costs, in units of the temperature, that needs no annealing */
+#define COOLING 4.0       /* factor by which the temperature falls */
+#define FURTHEST 30.0     /* logarithm of a scaling at which the kernel is made anew */
+#define SMALLEST 1e-30    /* a column that receives nothing */
+#define FLOAT_ROUNDING 6e-8
+#define MOST_THREADS 64
+#define ADDRESS(number) ((void *)(uintptr_t)(number))
+
+typedef struct {
+    double blur, tol;
+    int max_iter;
+} Goal;
+
+typedef struct {
+    double marginal_error;
+    int iterations;
+} Outcome;
+
+/* One pair of weighted clouds, x (n, k) and y (m, k); where the results go, NULL where they are not wanted. A self term
+ * counts with `sign` -1, and its value half. */
+typedef struct {
+    const double *x, *y, *a, *b;
+    int n, m, k, symmetric;
+    double sign;
+    double *value, *marginal_error, *to_x, *to_y, *to_a, *to_b;
+    int64_t *iterations;
+} Term;
+
+/* Bound on the costs: half the square of the largest distance that the points' lengths allow. */
+static double largest_half_square(const Term *term) {
+    double lengths = 0;
+    for (int side = 0; side < 2; side++) {
+        const double *points = side ? term->y : term->x;
+        double largest = 0;
+        for (size_t i = 0; i < (size_t)(side ? term->m : term->n); i++) {
+            double square = 0;
+            for (size_t d = 0; d < (size_t)term->k; d++) square += points[i * term->k + d] * points[i * term->k + d];
+            largest = fmax(largest, square);
+        }
+        lengths += sqrt(largest);
+    }
+    return lengths * lengths / 2;
+}
+
+static void centre(double *potential, int m) {
+    double mean = 0;
+    for (int j = 0; j < m; j++) mean += potential[j] / m;
+    for (int j = 0; j < m; j++) potential[j] -= mean;
+}
+
+#include "_anderson.h"
+
+#define REAL float
+#define BITS int32_t
+#define NAME(name) name##_float
+#define MANTISSA 23
+#define ROUNDER 12582912.0f
+#define LOG2_HIGH 0.693145751953125f
+#define LOG2_LOW 1.42860682030941723e-6f
+#define EXPONENTIAL_SERIES(r) series_float(r)
+static inline float series_float(float r) {
+    return 1 + r * (1 + r * (0.5f + r * (1 / 6.f + r * (1 / 24.f + r * (1 / 120.f + r * (1 / 720.f))))));
+}
+#include "_sinkhorn.h"
+#undef REAL
+#undef BITS
+#undef NAME
+#undef MANTISSA
+#undef ROUNDER
+#undef LOG2_HIGH
+#undef LOG2_LOW
+#undef EXPONENTIAL_SERIES
+
+#define REAL double
+#define BITS int64_t
+#define NAME(name) name##_double
+#define MANTISSA 52
+#define ROUNDER 6755399441055744.0
+#define LOG2_HIGH 6.93147180369123816490e-01
+#define LOG2_LOW 1.90821492927058770002e-10
+#define EXPONENTIAL_SERIES(r) series_double(r)
+static inline double series_double(double r) {
+    double p = 1 / 6227020800.0;
+    p = 1 / 479001600.0 + r * p;
+    p = 1 / 39916800.0 + r * p;
+    p = 1 / 3628800.0 + r * p;
+    p = 1 / 362880.0 + r * p;
+    p = 1 / 40320.0 + r * p;
+    p = 1 / 5040.0 + r * p;
+    p = 1 / 720.0 + r * p;
+    p = 1 / 120.0 + r * p;
+    p = 1 / 24.0 + r * p;
+    p = 1 / 6.0 + r * p;
+    p = 0.5 + r * p;
+    return 1 + r * (1 + r * p);
+}
+#include "_sinkhorn.h"
+
+/* The whole call: P problems, of which the terms xy, or xy, xx and yy. Results lie term by term, P problems each; a
+ * gradient has at most two terms. */
+typedef struct {
+    const double *x, *y, *a, *b;
+    double *value, *marginal_error, *to_x, *to_y, *to_a, *to_b;
+    int64_t *iterations;
+    int problems, n, m, k, terms, wide;
+    Goal goal;
+    atomic_int next_task, failed;
+} Call;
+
+/* The block of a result (NULL: not wanted) that belongs to one problem, of the first or the second term that it has. */
+static double *block(double *results, size_t index, size_t size) { return results ? results + index * size : NULL; }
+
+static Term term_of(const Call *call, int task) {
+    size_t problem = (size_t)(task % call->problems), n = (size_t)call->n, m = (size_t)call->m, k = (size_t)call->k;
+    const double *x = call->x + problem * n * k, *y = call->y + problem * m * k;
+    const double *a = call->a + problem * n, *b = call->b + problem * m;
+    Term term = {.x = x, .y = y, .a = a, .b = b, .n = call->n, .m = call->m, .k = call->k, .sign = 1};
+    size_t second = (size_t)call->problems + problem;
+    switch (task / call->problems) {
+    case 0:
+        term.to_x = block(call->to_x, problem, n * k), term.to_a = block(call->to_a, problem, n);
+        term.to_y = block(call->to_y, problem, m * k), term.to_b = block(call->to_b, problem, m);
+        break;
+    case 1:
+        term.y = x, term.b = a, term.m = call->n, term.symmetric = 1, term.sign = -1;
+        term.to_x = block(call->to_x, second, n * k), term.to_a = block(call->to_a, second, n);
+        break;
+    default:
+        term.x = y, term.a = b, term.n = call->m, term.symmetric = 1, term.sign = -1;
+        term.to_x = block(call->to_y, second, m * k), term.to_a = block(call->to_b, second, m);
+    }
+    term.value = call->value + task, term.marginal_error = call->marginal_error + task;
+    term.iterations = call->iterations + task;
+    return term;
+}
+
+static void *work(void *argument) {
+    Call *call = argument;
+#if defined(__SSE__)
+    unsigned int before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040); /* Denormal numbers count as zero: they are slow, and nothing here. */
+#endif
+    int tasks = call->problems * call->terms, task;
+    while ((task = atomic_fetch_add(&call->next_task, 1)) < tasks) {
+        Term term = term_of(call, task);
+        double range = largest_half_square(&term) / (call->goal.blur * call->goal.blur);
+        int wide = call->wide || range * FLOAT_ROUNDING > call->goal.tol;
+        if ((wide ? run_double : run_float)(&term, range, call->goal)) atomic_store(&call->failed, 1);
+    }
+#if defined(__SSE__)
+    _mm_setcsr(before);
+#endif
+    return NULL;
+}
+
+static void work_in_threads(Call *call, int threads) {
+    pthread_t helpers[MOST_THREADS];
+    int started = 0;
+    while (started < threads - 1 && started < MOST_THREADS && !pthread_create(&helpers[started], NULL, work, call))
+        started++;
+    work(call);
+    for (int t = 0; t < started; t++) pthread_join(helpers[t], NULL);
+}
+
+static PyObject *solve_terms(PyObject *self, PyObject *arguments) {
+    (void)self;
+    Call call = {0};
+    unsigned long long x, y, a, b, value, error, iterations, to_x, to_y, to_a, to_b;
+    int threads;
+    if (!PyArg_ParseTuple(arguments, "KKKKiiiiiiddiiKKKKKKK:solve_terms", &x, &y, &a, &b, &call.problems, &call.n, &call.m,
+                          &call.k, &call.terms, &call.wide, &call.goal.blur, &call.goal.tol, &call.goal.max_iter, &threads,
+                          &value, &error, &iterations, &to_x, &to_y, &to_a, &to_b))
+        return NULL;
+    call.x = ADDRESS(x), call.y = ADDRESS(y), call.a = ADDRESS(a), call.b = ADDRESS(b);
+    call.value = ADDRESS(value), call.marginal_error = ADDRESS(error), call.iterations = ADDRESS(iterations);
+    call.to_x = ADDRESS(to_x), call.to_y = ADDRESS(to_y), call.to_a = ADDRESS(to_a), call.to_b = ADDRESS(to_b);
+    Py_BEGIN_ALLOW_THREADS;
+    work_in_threads(&call, threads);
+    Py_END_ALLOW_THREADS;
+    if (call.failed) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"solve_terms", solve_terms, METH_VARARGS, "Solve the terms of a batch of Sinkhorn divergences; see native.py."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", NULL, 0, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__native(void) { return PyModule_Create(&module); }

@@ -1,0 +1,334 @@
+/* Sinkhorn's equations between two clouds, in the floating-point type REAL: _native.c includes this for float and double.
+ *
+ * Costs and potentials are in units of eps. The mathematics is that of sinkhorn.py and sweeps.py: potentials
+ * f_i = -log sum_j b_j exp(g_j - cost_ij), and g likewise; a temperature that falls to eps; then sweeps with the kernel
+ * K_ij = exp(f_i + g_j - cost_ij), whose scalings u, v stay near 1 and need no exponentials, Anderson-accelerated in log v.
+ */
+
+typedef struct {
+    int n, m, k;
+    REAL *x;       /* (n, k), centred, in units of the blur */
+    REAL *y;       /* (k, m), centred, in units of the blur */
+    REAL *a, *b;   /* weights */
+    REAL *kernel;  /* (n, m): the costs, then the kernel */
+    REAL *u, *v;   /* scalings of its rows and columns; v includes b */
+    REAL *row;     /* (m) of scratch */
+    REAL *column;  /* (m), a-weighted column sums of the kernel scaled by u */
+    REAL *mean;    /* (n, k) or (k, m), where the plan takes the points */
+    double *f, *g; /* potentials */
+} NAME(Problem);
+
+/* exp(x) for x up to 80; below -80 it is e^-80. Without branches, so that loops over it vectorise. */
+static inline REAL NAME(exponential)(REAL x) {
+    x = x < (REAL)-80 ? (REAL)-80 : x;
+    x = x > (REAL)80 ? (REAL)80 : x;
+    /* Adding 1.5 * 2^MANTISSA rounds x / log 2 to a whole number, which then stands in the lowest bits. */
+    REAL shifted = x * (REAL)1.4426950408889634 + ROUNDER;
+    REAL whole = shifted - ROUNDER;
+    REAL result = EXPONENTIAL_SERIES(x - whole * LOG2_HIGH - whole * LOG2_LOW);
+    BITS power, bits;
+    memcpy(&power, &shifted, sizeof power);
+    memcpy(&bits, &result, sizeof bits);
+    bits += power << MANTISSA;
+    memcpy(&result, &bits, sizeof result);
+    return result;
+}
+
+/* result_i += sum_j matrix_ij vector_j, for rows that lie `stride` apart; four at a time, as one sum waits for itself. */
+VECTORISED static void NAME(add_products)(REAL *restrict result, const REAL *restrict matrix, int rows, int stride,
+                                          const REAL *restrict vector, int m) {
+    int i = 0;
+    for (; i + 4 <= rows; i += 4) {
+        const REAL *r0 = matrix + (size_t)i * stride, *r1 = r0 + stride, *r2 = r1 + stride, *r3 = r2 + stride;
+        REAL s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+#pragma omp simd reduction(+ : s0, s1, s2, s3)
+        for (int j = 0; j < m; j++) {
+            s0 += r0[j] * vector[j], s1 += r1[j] * vector[j];
+            s2 += r2[j] * vector[j], s3 += r3[j] * vector[j];
+        }
+        result[i] += s0, result[i + 1] += s1, result[i + 2] += s2, result[i + 3] += s3;
+    }
+    for (; i < rows; i++) {
+        const REAL *r0 = matrix + (size_t)i * stride;
+        REAL s0 = 0;
+#pragma omp simd reduction(+ : s0)
+        for (int j = 0; j < m; j++) s0 += r0[j] * vector[j];
+        result[i] += s0;
+    }
+}
+
+/* sum_j += sum_i factor_i matrix_ij. */
+VECTORISED static void NAME(add_rows)(REAL *restrict sum, const REAL *restrict factor, const REAL *restrict matrix,
+                                      int rows, int stride, int m) {
+    int i = 0;
+    for (; i + 4 <= rows; i += 4) {
+        const REAL *r0 = matrix + (size_t)i * stride, *r1 = r0 + stride, *r2 = r1 + stride, *r3 = r2 + stride;
+        REAL f0 = factor[i], f1 = factor[i + 1], f2 = factor[i + 2], f3 = factor[i + 3];
+#pragma omp simd
+        for (int j = 0; j < m; j++) sum[j] += f0 * r0[j] + f1 * r1[j] + (f2 * r2[j] + f3 * r3[j]);
+    }
+    for (; i < rows; i++)
+#pragma omp simd
+        for (int j = 0; j < m; j++) sum[j] += factor[i] * matrix[(size_t)i * stride + j];
+}
+
+/* |x - y_j|^2 / 2 for one x and `m` points of y, which has one row of length `stride` a coordinate. */
+VECTORISED static void NAME(half_squared_distances)(REAL *restrict cost, const REAL *restrict x,
+                                                    const REAL *restrict y, int m, int stride, int k) {
+    for (int j = 0; j < m; j++) cost[j] = 0;
+    int d = 0;
+    for (; d + 4 <= k; d += 4) {
+        const REAL *y0 = y + (size_t)d * stride, *y1 = y0 + stride, *y2 = y1 + stride, *y3 = y2 + stride;
+        for (int j = 0; j < m; j++) {
+            REAL z0 = x[d] - y0[j], z1 = x[d + 1] - y1[j], z2 = x[d + 2] - y2[j], z3 = x[d + 3] - y3[j];
+            cost[j] += (z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3) / 2;
+        }
+    }
+    for (; d < k; d++) {
+        const REAL *y0 = y + (size_t)d * stride;
+        for (int j = 0; j < m; j++) cost[j] += (x[d] - y0[j]) * (x[d] - y0[j]) / 2;
+    }
+}
+
+static void NAME(fill_costs)(NAME(Problem) *p) {
+    for (int first = 0; first < p->m; first += BLOCK) {
+        int points = p->m - first < BLOCK ? p->m - first : BLOCK;
+        for (int i = 0; i < p->n; i++)
+            NAME(half_squared_distances)(p->kernel + (size_t)i * p->m + first, p->x + (size_t)i * p->k, p->y + first,
+                                         points, p->m, p->k);
+    }
+}
+
+/* row_j <- exp(potential_j - scale cost_j - shift), where shift is the largest exponent; returns the shift, and in `sum`
+ * what the row sums to with weights b. */
+VECTORISED static REAL NAME(log_sum_exp)(REAL *restrict row, const REAL *restrict potential,
+                                         const REAL *restrict cost, REAL scale, const REAL *restrict b, int m,
+                                         REAL *restrict sum) {
+    REAL shift = -INFINITY, total = 0;
+#pragma omp simd reduction(max : shift)
+    for (int j = 0; j < m; j++) {
+        row[j] = potential[j] - scale * cost[j];
+        shift = row[j] > shift ? row[j] : shift;
+    }
+#pragma omp simd reduction(+ : total)
+    for (int j = 0; j < m; j++) {
+        row[j] = NAME(exponential)(row[j] - shift);
+        total += b[j] * row[j];
+    }
+    *sum = total;
+    return shift;
+}
+
+/* kernel_j <- exp(f + g_j - kernel_j), in place. */
+VECTORISED static void NAME(gibbs_row)(REAL *restrict kernel, REAL f, const REAL *restrict g, int m) {
+#pragma omp simd
+    for (int j = 0; j < m; j++) kernel[j] = NAME(exponential)(f + g[j] - kernel[j]);
+}
+
+VECTORISED static void NAME(weighted_exponentials)(REAL *restrict result, const REAL *restrict weight,
+                                                   const double *restrict x, int m) {
+#pragma omp simd
+    for (int j = 0; j < m; j++) result[j] = weight[j] * NAME(exponential)((REAL)x[j]);
+}
+
+static void NAME(copy)(REAL *result, const double *x, int m) {
+    for (int j = 0; j < m; j++) result[j] = (REAL)x[j];
+}
+
+static void NAME(costs_to_kernel)(NAME(Problem) *p) {
+    NAME(copy)(p->row, p->g, p->m);
+    for (int i = 0; i < p->n; i++) NAME(gibbs_row)(p->kernel + (size_t)i * p->m, (REAL)p->f[i], p->row, p->m);
+}
+
+/* f, and then g, at temperature 1 / scale, in one reading of the costs: as soon as f_i is known, row i of the plan is,
+ * and its column sums tell by how much g misses. */
+static void NAME(log_sweep)(NAME(Problem) *p, double scale) {
+    NAME(copy)(p->v, p->g, p->m);
+    memset(p->column, 0, (size_t)p->m * sizeof(REAL));
+    for (int i = 0; i < p->n; i++) {
+        REAL sum, shift = NAME(log_sum_exp)(p->row, p->v, p->kernel + (size_t)i * p->m, (REAL)scale, p->b, p->m, &sum);
+        p->f[i] = -((double)shift + log((double)sum));
+        REAL factor = p->a[i] / sum;
+        NAME(add_rows)(p->column, &factor, p->row, 1, 0, p->m);
+    }
+    for (int j = 0; j < p->m; j++) p->g[j] -= log((double)p->column[j] + SMALLEST);
+}
+
+/* u = 1 / K v, and the column sums of the kernel so scaled, in one reading of the kernel. */
+static void NAME(kernel_sweep)(NAME(Problem) *p) {
+    memset(p->column, 0, (size_t)p->m * sizeof(REAL));
+    memset(p->u, 0, (size_t)p->n * sizeof(REAL));
+    for (int first = 0; first < p->n; first += 4) {
+        int rows = p->n - first < 4 ? p->n - first : 4;
+        const REAL *kernel = p->kernel + (size_t)first * p->m;
+        REAL factor[4];
+        NAME(add_products)(p->u + first, kernel, rows, p->m, p->v, p->m);
+        for (int i = 0; i < rows; i++) {
+            p->u[first + i] = 1 / p->u[first + i];
+            factor[i] = p->a[first + i] * p->u[first + i];
+        }
+        NAME(add_rows)(p->column, factor, kernel, rows, p->m, p->m);
+    }
+}
+
+static void NAME(fold_scalings)(NAME(Problem) *p, const double *log_v) {
+    for (int i = 0; i < p->n; i++) p->f[i] += log((double)p->u[i]);
+    for (int j = 0; j < p->m; j++) p->g[j] += log_v[j];
+}
+
+/* Potentials between x and y, and u, v with which the plan is a_i u_i K_ij v_j. */
+static Outcome NAME(solve)(NAME(Problem) *p, double range, Goal goal, Anderson *anderson) {
+    int m = p->m;
+    NAME(fill_costs)(p);
+    memset(p->g, 0, (size_t)m * sizeof(double));
+    double scale = range > START ? START / range : 1, next;
+    for (; scale < 1; scale = next) {
+        NAME(log_sweep)(p, scale);
+        next = scale * COOLING < 1 ? scale * COOLING : 1;
+        centre(p->g, m);
+        for (int j = 0; j < m; j++) p->g[j] *= next / scale;
+    }
+    NAME(log_sweep)(p, 1);
+    NAME(costs_to_kernel)(p);
+
+    Outcome outcome = {INFINITY, 0};
+    anderson_start(anderson, m);
+    double *log_v = anderson->point;
+    while (1) {
+        NAME(weighted_exponentials)(p->v, p->b, log_v, m);
+        NAME(kernel_sweep)(p);
+        double error = 0;
+        for (int j = 0; j < m; j++) {
+            error += fabs((double)p->column[j] * (double)p->v[j] - (double)p->b[j]);
+            anderson->weight[j] = (double)p->b[j];
+            anderson->residual[j] = -log((double)p->column[j] + SMALLEST) - log_v[j];
+        }
+        outcome.iterations++;
+        anderson_judge(anderson, error);
+        if (anderson->least_error <= goal.tol || outcome.iterations >= goal.max_iter) break;
+        anderson_advance(anderson);
+        if (anderson_furthest(anderson) > FURTHEST) {
+            NAME(fold_scalings)(p, log_v);
+            NAME(fill_costs)(p);
+            NAME(costs_to_kernel)(p);
+            anderson_start(anderson, m);
+        }
+    }
+    if (anderson_return_to_best(anderson)) {
+        NAME(weighted_exponentials)(p->v, p->b, log_v, m);
+        NAME(kernel_sweep)(p);
+    }
+    outcome.marginal_error = anderson->least_error;
+    NAME(fold_scalings)(p, log_v);
+    return outcome;
+}
+
+/* Potentials between x and itself: one potential, relaxed by 2/3. Leaves the last two iterates in g and f, the later in
+ * f, and u, v with which the plan is a_i u_i K_ij v_j. */
+static Outcome NAME(solve_symmetric)(NAME(Problem) *p, Goal goal) {
+    int n = p->n;
+    NAME(fill_costs)(p);
+    memset(p->v, 0, (size_t)n * sizeof(REAL));
+    for (int i = 0; i < n; i++) {
+        REAL sum, shift = NAME(log_sum_exp)(p->row, p->v, p->kernel + (size_t)i * n, 1, p->a, n, &sum);
+        p->f[i] = p->g[i] = -((double)shift + log((double)sum)) / 2;
+    }
+    NAME(costs_to_kernel)(p);
+    double *log_u = p->f; /* the kernel has absorbed f, and g keeps it */
+    memset(log_u, 0, (size_t)n * sizeof(double));
+    Outcome outcome = {INFINITY, 0};
+    while (1) {
+        NAME(weighted_exponentials)(p->v, p->a, log_u, n);
+        outcome.marginal_error = 0;
+        memset(p->u, 0, (size_t)n * sizeof(REAL));
+        NAME(add_products)(p->u, p->kernel, n, n, p->v, n);
+        for (int i = 0; i < n; i++) {
+            outcome.marginal_error += fabs((double)p->v[i] * (double)p->u[i] - (double)p->a[i]);
+            p->u[i] = 1 / p->u[i];
+        }
+        outcome.iterations++;
+        if (outcome.marginal_error <= goal.tol || outcome.iterations >= goal.max_iter) break;
+        for (int i = 0; i < n; i++) log_u[i] += (log((double)p->u[i]) - log_u[i]) * (2.0 / 3.0);
+    }
+    for (int i = 0; i < n; i++) {
+        double absorbed = p->g[i];
+        p->g[i] = absorbed + log_u[i];
+        p->f[i] = absorbed + log((double)p->u[i]);
+    }
+    return outcome;
+}
+
+/* Where the plan takes each x: mean (n, k) = sum_j P_ij y_j / sum_j P_ij. */
+static void NAME(row_barycentres)(NAME(Problem) *p) {
+    REAL *mean = p->mean;
+    memset(mean, 0, (size_t)p->n * (size_t)p->k * sizeof(REAL));
+    for (int first = 0; first < p->m; first += BLOCK) {
+        int points = p->m - first < BLOCK ? p->m - first : BLOCK;
+        for (int i = 0; i < p->n; i++) {
+            const REAL *kernel = p->kernel + (size_t)i * p->m + first;
+            for (int j = 0; j < points; j++) p->row[j] = kernel[j] * p->v[first + j] * p->u[i];
+            NAME(add_products)(mean + (size_t)i * p->k, p->y + first, p->k, p->m, p->row, points);
+        }
+    }
+}
+
+/* Where the plan takes each y: mean (k, m) = sum_i P_ij x_i / sum_i P_ij. */
+static void NAME(column_barycentres)(NAME(Problem) *p) {
+    REAL *mean = p->mean;
+    memset(mean, 0, (size_t)p->m * (size_t)p->k * sizeof(REAL));
+    for (int first = 0; first < p->m; first += BLOCK) {
+        int points = p->m - first < BLOCK ? p->m - first : BLOCK;
+        for (int i = 0; i < p->n; i++)
+            for (int d = 0; d < p->k; d++) {
+                REAL factor = p->a[i] * p->u[i] * p->x[(size_t)i * p->k + d];
+                NAME(add_rows)(mean + (size_t)d * p->m + first, &factor, p->kernel + (size_t)i * p->m + first, 1, 0, points);
+            }
+    }
+    for (int d = 0; d < p->k; d++)
+        for (int j = 0; j < p->m; j++) mean[(size_t)d * p->m + j] /= p->column[j];
+}
+
+/* One term of one problem, from the inputs to the results. Returns 0, or -1 where memory is short. */
+static int NAME(run)(const Term *term, double range, Goal goal) {
+    size_t n = (size_t)term->n, m = (size_t)term->m, k = (size_t)term->k, most = n > m ? n : m;
+    REAL *memory = malloc(((n + m + most) * k + n * m + 2 * n + 4 * m) * sizeof(REAL)), *next = memory;
+    double *potentials = malloc((n + m) * sizeof(double));
+    Anderson anderson;
+    if (anderson_allocate(&anderson, term->m) || !memory || !potentials) {
+        anderson_free(&anderson), free(potentials), free(memory);
+        return -1;
+    }
+    NAME(Problem) p = {.n = term->n, .m = term->m, .k = term->k, .f = potentials, .g = potentials + n};
+    REAL **arrays[] = {&p.kernel, &p.x, &p.y, &p.a, &p.u, &p.b, &p.v, &p.row, &p.column, &p.mean};
+    size_t sizes[] = {n * m, n * k, m * k, n, n, m, m, m, m, most * k};
+    for (int array = 0; array < 10; array++) *arrays[array] = next, next += sizes[array];
+    NAME(copy)(p.a, term->a, p.n);
+    NAME(copy)(p.b, term->b, p.m);
+    for (size_t e = 0; e < n * k; e++) p.x[e] = (REAL)(term->x[e] / goal.blur);
+    for (size_t j = 0; j < m; j++)
+        for (size_t d = 0; d < k; d++) p.y[d * m + j] = (REAL)(term->y[j * k + d] / goal.blur);
+
+    Outcome outcome = term->symmetric ? NAME(solve_symmetric)(&p, goal) : NAME(solve)(&p, range, goal, &anderson);
+    *term->marginal_error = outcome.marginal_error;
+    *term->iterations = outcome.iterations;
+    double value = 0, eps = goal.blur * goal.blur;
+    for (size_t i = 0; i < n; i++) value += term->a[i] * p.f[i];
+    for (size_t j = 0; j < m; j++) value += term->b[j] * p.g[j];
+    *term->value = term->sign * eps * (term->symmetric ? value / 2 : value);
+    for (size_t i = 0; term->to_a && i < n; i++) term->to_a[i] = term->sign * eps * p.f[i];
+    for (size_t j = 0; term->to_b && j < m; j++) term->to_b[j] = term->sign * eps * p.g[j];
+    if (term->to_x) {
+        NAME(row_barycentres)(&p);
+        for (size_t e = 0; e < n * k; e++)
+            term->to_x[e] = term->sign * goal.blur * term->a[e / k] * ((double)p.x[e] - (double)p.mean[e]);
+    }
+    if (term->to_y) {
+        NAME(column_barycentres)(&p);
+        for (size_t j = 0; j < m; j++)
+            for (size_t d = 0; d < k; d++)
+                term->to_y[j * k + d] = term->sign * goal.blur * term->b[j] *
+                                        ((double)p.y[d * m + j] - (double)p.mean[d * m + j]);
+    }
+    anderson_free(&anderson), free(potentials), free(memory);
+    return 0;
+}

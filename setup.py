@@ -1,0 +1,15 @@
+"""The C extension of pkdot.transport, which an installation without a C compiler does without; the rest is in setup.cfg."""
+
+from setuptools import Extension, setup
+
+NATIVE = Extension(
+    "pkdot.transport._native",
+    sources=["pkdot/transport/_native.c"],
+    depends=["pkdot/transport/_sinkhorn.h", "pkdot/transport/_anderson.h"],
+    extra_compile_args=["-O3", "-std=gnu11", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"],
+    libraries=["m", "pthread"],
+    py_limited_api=True,
+    optional=True,
+)
+
+setup(ext_modules=[NATIVE], options={"bdist_wheel": {"py_limited_api": "cp311"}})
