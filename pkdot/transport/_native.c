@@ -31,6 +31,8 @@
 #define SMALLEST 1e-30    /* a column that receives nothing */
 #define FLOAT_ROUNDING 6e-8
 #define MOST_THREADS 64
+
+enum { NO_MEMORY = 1, X_NOT_FINITE = 2, Y_NOT_FINITE = 4 };
 #define ADDRESS(number) ((void *)(uintptr_t)(number))
 
 typedef struct {
@@ -47,26 +49,34 @@ typedef struct {
  * counts with `sign` -1, and its value half. */
 typedef struct {
     const double *x, *y, *a, *b;
+    double *mean_x, *mean_y; /* (k) */
     int n, m, k, symmetric;
     double sign;
     double *value, *marginal_error, *to_x, *to_y, *to_a, *to_b;
     int64_t *iterations;
 } Term;
 
-/* Bound on the costs: half the square of the largest distance that the points' lengths allow. */
-static double largest_half_square(const Term *term) {
-    double lengths = 0;
-    for (int side = 0; side < 2; side++) {
-        const double *points = side ? term->y : term->x;
-        double largest = 0;
-        for (size_t i = 0; i < (size_t)(side ? term->m : term->n); i++) {
-            double square = 0;
-            for (size_t d = 0; d < (size_t)term->k; d++) square += points[i * term->k + d] * points[i * term->k + d];
-            largest = fmax(largest, square);
+/* The weighted mean of points, around which they are nearest to zero and single precision has most digits. */
+static void mean_of(double *mean, const double *points, const double *weight, int n, int k) {
+    memset(mean, 0, (size_t)k * sizeof(double));
+    for (size_t i = 0; i < (size_t)n; i++)
+        for (size_t d = 0; d < (size_t)k; d++) mean[d] += weight[i] * points[i * (size_t)k + d];
+}
+
+/* The largest distance of a point from the mean; NaN where the square of a point is not finite. */
+static double radius(const double *points, const double *mean, int n, int k) {
+    double largest = 0;
+    for (size_t i = 0; i < (size_t)n; i++) {
+        double square = 0, centred_square = 0;
+        for (size_t d = 0; d < (size_t)k; d++) {
+            double z = points[i * (size_t)k + d];
+            square += z * z;
+            centred_square += (z - mean[d]) * (z - mean[d]);
         }
-        lengths += sqrt(largest);
+        if (!isfinite(square)) return NAN;
+        largest = fmax(largest, centred_square);
     }
-    return lengths * lengths / 2;
+    return sqrt(largest);
 }
 
 static void centre(double *potential, int m) {
@@ -123,15 +133,15 @@ static inline double series_double(double r) {
 }
 #include "_sinkhorn.h"
 
-/* The whole call: P problems, of which the terms xy, or xy, xx and yy. Results lie term by term, P problems each; a
- * gradient has at most two terms. */
+/* The whole call: P problems, of which the terms xy, or xy and xx, or xy, xx and yy. Each term has its own place in the
+ * results, P problems one after the other; a cloud stands in at most two terms, and so do its gradients. */
 typedef struct {
     const double *x, *y, *a, *b;
     double *value, *marginal_error, *to_x, *to_y, *to_a, *to_b;
     int64_t *iterations;
     int problems, n, m, k, terms, wide;
     Goal goal;
-    atomic_int next_task, failed;
+    atomic_int next_task, failures;
 } Call;
 
 /* The block of a result (NULL: not wanted) that belongs to one problem, of the first or the second term that it has. */
@@ -167,13 +177,28 @@ static void *work(void *argument) {
     unsigned int before = _mm_getcsr();
     _mm_setcsr(before | 0x8040); /* Denormal numbers count as zero: they are slow, and nothing here. */
 #endif
+    double *means = malloc(2 * (size_t)call->k * sizeof(double));
     int tasks = call->problems * call->terms, task;
     while ((task = atomic_fetch_add(&call->next_task, 1)) < tasks) {
+        if (!means) {
+            atomic_fetch_or(&call->failures, NO_MEMORY);
+            continue;
+        }
         Term term = term_of(call, task);
-        double range = largest_half_square(&term) / (call->goal.blur * call->goal.blur);
+        term.mean_x = means, term.mean_y = means + call->k;
+        mean_of(term.mean_x, term.x, term.a, term.n, term.k);
+        mean_of(term.mean_y, term.y, term.b, term.m, term.k);
+        double radius_x = radius(term.x, term.mean_x, term.n, term.k), radius_y = radius(term.y, term.mean_y, term.m, term.k);
+        double range = (radius_x + radius_y) * (radius_x + radius_y) / 2 / (call->goal.blur * call->goal.blur);
+        if (!isfinite(range)) {
+            int of_y = isfinite(radius_x) || task >= 2 * call->problems;
+            atomic_fetch_or(&call->failures, of_y ? Y_NOT_FINITE : X_NOT_FINITE);
+            continue;
+        }
         int wide = call->wide || range * FLOAT_ROUNDING > call->goal.tol;
-        if ((wide ? run_double : run_float)(&term, range, call->goal)) atomic_store(&call->failed, 1);
+        if ((wide ? run_double : run_float)(&term, range, call->goal)) atomic_fetch_or(&call->failures, NO_MEMORY);
     }
+    free(means);
 #if defined(__SSE__)
     _mm_setcsr(before);
 #endif
@@ -187,6 +212,29 @@ static void work_in_threads(Call *call, int threads) {
         started++;
     work(call);
     for (int t = 0; t < started; t++) pthread_join(helpers[t], NULL);
+}
+
+static void add_second(double *gradient, size_t problems, size_t size) {
+    for (size_t e = 0; gradient && e < problems * size; e++) gradient[e] += gradient[problems * size + e];
+}
+
+/* The terms of each problem become its divergence, in the place of the first term. */
+static void add_terms(const Call *call) {
+    size_t problems = (size_t)call->problems;
+    for (size_t task = problems; task < problems * (size_t)call->terms; task++) {
+        size_t p = task % problems;
+        call->value[p] += call->value[task];
+        call->marginal_error[p] = fmax(call->marginal_error[p], call->marginal_error[task]);
+        if (call->iterations[p] < call->iterations[task]) call->iterations[p] = call->iterations[task];
+    }
+    if (call->terms > 1) {
+        add_second(call->to_x, problems, (size_t)call->n * (size_t)call->k);
+        add_second(call->to_a, problems, (size_t)call->n);
+    }
+    if (call->terms > 2) {
+        add_second(call->to_y, problems, (size_t)call->m * (size_t)call->k);
+        add_second(call->to_b, problems, (size_t)call->m);
+    }
 }
 
 static PyObject *solve_terms(PyObject *self, PyObject *arguments) {
@@ -203,8 +251,15 @@ static PyObject *solve_terms(PyObject *self, PyObject *arguments) {
     call.to_x = ADDRESS(to_x), call.to_y = ADDRESS(to_y), call.to_a = ADDRESS(to_a), call.to_b = ADDRESS(to_b);
     Py_BEGIN_ALLOW_THREADS;
     work_in_threads(&call, threads);
+    add_terms(&call);
     Py_END_ALLOW_THREADS;
-    if (call.failed) return PyErr_NoMemory();
+    int failures = call.failures;
+    if (failures & NO_MEMORY) return PyErr_NoMemory();
+    if (failures) {
+        PyErr_Format(PyExc_ValueError, "%s holds NaN, infinity or values whose squares overflow; expected finite points.",
+                     failures & X_NOT_FINITE ? "x" : "y");
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
 

@@ -304,30 +304,42 @@ static int NAME(run)(const Term *term, double range, Goal goal) {
     for (int array = 0; array < 10; array++) *arrays[array] = next, next += sizes[array];
     NAME(copy)(p.a, term->a, p.n);
     NAME(copy)(p.b, term->b, p.m);
-    for (size_t e = 0; e < n * k; e++) p.x[e] = (REAL)(term->x[e] / goal.blur);
+    for (size_t i = 0; i < n; i++)
+        for (size_t d = 0; d < k; d++) p.x[i * k + d] = (REAL)((term->x[i * k + d] - term->mean_x[d]) / goal.blur);
     for (size_t j = 0; j < m; j++)
-        for (size_t d = 0; d < k; d++) p.y[d * m + j] = (REAL)(term->y[j * k + d] / goal.blur);
+        for (size_t d = 0; d < k; d++) p.y[d * m + j] = (REAL)((term->y[j * k + d] - term->mean_y[d]) / goal.blur);
 
     Outcome outcome = term->symmetric ? NAME(solve_symmetric)(&p, goal) : NAME(solve)(&p, range, goal, &anderson);
     *term->marginal_error = outcome.marginal_error;
     *term->iterations = outcome.iterations;
-    double value = 0, eps = goal.blur * goal.blur;
+    /* Costs between the clouds are those between the centred clouds, and what lies between their means. */
+    double value = 0, between = 0, eps = goal.blur * goal.blur;
     for (size_t i = 0; i < n; i++) value += term->a[i] * p.f[i];
     for (size_t j = 0; j < m; j++) value += term->b[j] * p.g[j];
-    *term->value = term->sign * eps * (term->symmetric ? value / 2 : value);
+    for (size_t d = 0; d < k; d++) {
+        double step = term->mean_x[d] - term->mean_y[d];
+        between += step * step / 2;
+        for (size_t i = 0; term->to_a && i < n; i++) p.f[i] += (double)p.x[i * k + d] * step / goal.blur;
+        for (size_t j = 0; term->to_b && j < m; j++) p.g[j] -= (double)p.y[d * m + j] * step / goal.blur;
+    }
+    *term->value = term->sign * (eps * (term->symmetric ? value / 2 : value) + between);
     for (size_t i = 0; term->to_a && i < n; i++) term->to_a[i] = term->sign * eps * p.f[i];
     for (size_t j = 0; term->to_b && j < m; j++) term->to_b[j] = term->sign * eps * p.g[j];
     if (term->to_x) {
         NAME(row_barycentres)(&p);
-        for (size_t e = 0; e < n * k; e++)
-            term->to_x[e] = term->sign * goal.blur * term->a[e / k] * ((double)p.x[e] - (double)p.mean[e]);
+        for (size_t i = 0; i < n; i++)
+            for (size_t d = 0; d < k; d++) {
+                double target = goal.blur * (double)p.mean[i * k + d] + term->mean_y[d];
+                term->to_x[i * k + d] = term->sign * term->a[i] * (term->x[i * k + d] - target);
+            }
     }
     if (term->to_y) {
         NAME(column_barycentres)(&p);
         for (size_t j = 0; j < m; j++)
-            for (size_t d = 0; d < k; d++)
-                term->to_y[j * k + d] = term->sign * goal.blur * term->b[j] *
-                                        ((double)p.y[d * m + j] - (double)p.mean[d * m + j]);
+            for (size_t d = 0; d < k; d++) {
+                double target = goal.blur * (double)p.mean[d * m + j] + term->mean_x[d];
+                term->to_y[j * k + d] = term->sign * term->b[j] * (term->y[j * k + d] - target);
+            }
     }
     anderson_free(&anderson), free(potentials), free(memory);
     return 0;

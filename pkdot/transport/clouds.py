@@ -27,14 +27,44 @@ from pkdot.transport.softmin import SMALLEST_EXPONENT
 
 def divergence(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
     """Divergences of P problems: a :data:`pkdot.transport.problem.Backend`."""
-    x, y, a, b = clouds
-    solution = _term(clouds, goal, wanted, symmetric=False)
+    check_finite(*clouds[:2])
+    x, y, a, b = (finest(z) for z in clouds)
+    # Near the origin single precision has more digits. Balanced transport sees a shift of one cloud in its mean alone.
+    centre_x, centre_y = a.unsqueeze(-2) @ x, b.unsqueeze(-2) @ y
+    if not math.isinf(goal.reach):
+        centre_x = centre_y = (centre_x + centre_y) / 2
+    x, y = x - centre_x, y - centre_y
+    solution = _term(Clouds(x, y, a, b), goal, wanted, symmetric=False)
     for number, (points, weights, first) in enumerate(((x, a, 0), (y, b, 1)), start=2):
         if goal.terms >= number:
             own = Clouds(points, points, weights, weights)
             of_first = [wanted[first], False, wanted[first + 2], False]
             solution = _minus_half(solution, _term(own, goal, of_first, symmetric=True), first)
-    return solution
+    return _moved_apart(solution, Clouds(x, y, a, b), centre_x - centre_y, wanted)
+
+
+def _moved_apart(solution: Solution, clouds: Clouds, between: Tensor, wanted: Sequence[bool]) -> Solution:
+    """The solution where the centres of the clouds are not at one place."""
+    gradients = list(solution.gradients)
+    for i, sign in ((0, 1.0), (1, -1.0)):
+        if wanted[i]:
+            gradients[i] = gradients[i] + sign * clouds[i + 2].unsqueeze(-1) * between
+        if wanted[i + 2]:
+            gradients[i + 2] = gradients[i + 2] + sign * (clouds[i] @ between.mT).squeeze(-1)
+    return solution._replace(value=solution.value + between.square().sum((-2, -1)) / 2, gradients=gradients)
+
+
+def check_finite(x: Tensor, y: Tensor) -> None:
+    """Raise ``ValueError`` unless the squares of all points are finite."""
+    for name, z in (("x", x), ("y", y)):
+        if not math.isfinite(float(torch.linalg.vector_norm(z))):
+            raise ValueError(f"{name} holds NaN, infinity or values whose squares overflow; expected finite points.")
+
+
+def finest(z: Tensor) -> Tensor:
+    """In double precision, where the device has it."""
+    # A cost is divided by eps, small, before it is exponentiated: float32 would round away what tells plans apart.
+    return z.float() if z.device.type == "mps" else z.double()
 
 
 def half_squared_distances(x: Tensor, y: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from pkdot.transport.backends import BACKENDS
-from pkdot.transport.clouds import half_squared_distances
+from pkdot.transport.clouds import check_finite, finest, half_squared_distances
 from pkdot.transport.entropic import plan
-from pkdot.transport.operator import check_finite, finest, solve_divergence
+from pkdot.transport.operator import solve_divergence
 from pkdot.transport.problem import Clouds, Goal, Settings
 from pkdot.transport.sinkhorn import solve
 
@@ -144,10 +144,13 @@ def sinkhorn_divergence(
     with torch.autocast(x.device.type, enabled=False):
         leading, clouds = x.shape[:-2], _clouds(x, y, a, b, x_mask, y_mask, balanced=reach is None)
         value, error, iterations = solve_divergence(clouds, goal, backend)
-        value, error, iterations = (z.reshape(leading) for z in (value, error, iterations))
+        value = value.reshape(leading)
         if y_self is not None:
             value = value - y_self.detach().to(value.dtype) / 2
-    return (value, SinkhornInfo(error, iterations, error <= tol)) if return_info else value
+    if not return_info:
+        return value
+    error, iterations = error.reshape(leading), iterations.reshape(leading)
+    return value, SinkhornInfo(error, iterations, error <= tol)
 
 
 def self_transport(

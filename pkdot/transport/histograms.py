@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from pkdot.transport.clouds import finest
 from pkdot.transport.entropic import entropic_ot, entropic_self_ot
-from pkdot.transport.operator import finest, warn_unless_converged
+from pkdot.transport.operator import warn_unless_converged
 from pkdot.transport.problem import Settings
 
 MAX_ITER = 1000

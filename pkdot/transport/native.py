@@ -54,11 +54,9 @@ def divergence(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
         *(results[0].data_ptr(), results[1].data_ptr(), iterations.data_ptr()),
         *(z.data_ptr() if want else 0 for z, want in zip(gradients, wanted, strict=True)),
     )
-    solution = Solution(
-        results[0].sum(0), results[1].amax(0), iterations.amax(0), [z.sum(0) if len(z) else z for z in gradients]
-    )
-    stuck = solution.marginal_error > goal.tol
-    if goal.max_iter > _MOST_SWEEPS and bool(stuck.any()):
+    solution = Solution(results[0, 0], results[1, 0], iterations[0], [z[0] if len(z) else z for z in gradients])
+    if goal.max_iter > _MOST_SWEEPS and float(solution.marginal_error.max()) > goal.tol:
+        stuck = solution.marginal_error > goal.tol
         _replace(solution, stuck, torch_backend.divergence(Clouds(*(z[stuck] for z in inputs)), goal, wanted))
     return solution
 

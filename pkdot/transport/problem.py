@@ -44,7 +44,8 @@ class Solution(NamedTuple):
         value: ``(P,)``.
         marginal_error: ``(P,)``, of the worst term.
         iterations: ``(P,)`` int64, of the longest term.
-        gradients: with respect to x, y, a and b, empty where they were not wanted.
+        gradients: with respect to x, y, a and b, empty where they were not wanted; in the weights, up to a constant
+            where all mass is moved.
     """
 
     value: Tensor
@@ -54,7 +55,7 @@ class Solution(NamedTuple):
 
 
 Backend = Callable[[Clouds, Goal, Sequence[bool]], Solution]
-"""Solves problems between centred clouds; the flags say which gradients are wanted, of x, y, a and b."""
+"""Solves problems between clouds; the flags say which gradients are wanted, of x, y, a and b."""
 
 
 class Settings(NamedTuple):

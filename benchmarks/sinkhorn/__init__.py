@@ -1,0 +1,1 @@
+"""How fast, how exact and how large: Sinkhorn divergences of pkdot beside those of other packages."""
