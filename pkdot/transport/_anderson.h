@@ -4,7 +4,6 @@
 
 typedef struct {
     int size, kept, slot;
-    double *storage;
     double *point, *residual, *weight;    /* (size) */
     double *last_point, *last_residual;   /* (size) */
     double *best;                         /* (size) the point of least error */
@@ -14,18 +13,14 @@ typedef struct {
     int lost;                             /* the point is much worse than the best one */
 } Anderson;
 
-static int anderson_allocate(Anderson *s, int size) {
-    double **vectors[] = {&s->point, &s->residual, &s->weight, &s->last_point, &s->last_residual, &s->best};
-    s->size = size;
-    s->storage = malloc((6 + 2 * MEMORY) * (size_t)size * sizeof(double));
-    if (!s->storage) return -1;
-    for (int v = 0; v < 6; v++) *vectors[v] = s->storage + (size_t)v * size;
-    s->moves = s->storage + (size_t)6 * size;
-    s->changes = s->moves + (size_t)MEMORY * size;
-    return 0;
-}
+static size_t anderson_size(size_t size) { return (6 + 2 * MEMORY) * size; }
 
-static void anderson_free(Anderson *s) { free(s->storage); }
+static void anderson_place(Anderson *s, double *memory, size_t size) {
+    double **vectors[] = {&s->point, &s->residual, &s->weight, &s->last_point, &s->last_residual, &s->best};
+    for (int v = 0; v < 6; v++) *vectors[v] = memory + (size_t)v * size;
+    s->moves = memory + 6 * size;
+    s->changes = s->moves + MEMORY * size;
+}
 
 /* At the origin, with nothing remembered. */
 static void anderson_start(Anderson *s, int size) {

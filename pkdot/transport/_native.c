@@ -25,12 +25,16 @@
 #endif
 
 #define BLOCK 256         /* points whose coordinates fit the nearest cache */
+#define ROWS 4            /* of a tile of costs, which fits the registers */
+#define COLUMNS 16
 #define START 256.0       /* largest range of the costs, in units of the temperature, that needs no annealing */
 #define COOLING 4.0       /* factor by which the temperature falls */
 #define FURTHEST 30.0     /* logarithm of a scaling at which the kernel is made anew */
 #define SMALLEST 1e-30    /* a column that receives nothing */
 #define FLOAT_ROUNDING 6e-8
 #define MOST_THREADS 64
+#define MOST_KEPT_BYTES ((size_t)1 << 25) /* of a thread */
+#define HEADER 8          /* words */
 
 enum { NO_MEMORY = 1, X_NOT_FINITE = 2, Y_NOT_FINITE = 4 };
 #define ADDRESS(number) ((void *)(uintptr_t)(number))
@@ -77,6 +81,29 @@ static double radius(const double *points, const double *mean, int n, int k) {
         largest = fmax(largest, centred_square);
     }
     return sqrt(largest);
+}
+
+/* Memory that is kept from call to call: where a machine hands out new pages slowly, that would cost more than a small
+ * problem. Each block carries its size before its first byte. */
+static _Atomic(size_t *) kept[MOST_THREADS];
+
+static void *reserve(size_t bytes) {
+    for (int slot = 0; bytes <= MOST_KEPT_BYTES && slot < MOST_THREADS; slot++) {
+        size_t *block = atomic_exchange(&kept[slot], NULL);
+        if (block && block[0] >= bytes) return block + HEADER;
+        free(block);
+        if (block) break;
+    }
+    size_t *block = malloc(bytes + HEADER * sizeof(size_t));
+    if (block) block[0] = bytes;
+    return block ? block + HEADER : NULL;
+}
+
+static void release(void *memory) {
+    size_t *block = (size_t *)memory - HEADER, *nothing = NULL;
+    for (int slot = 0; block[0] <= MOST_KEPT_BYTES && slot < MOST_THREADS; slot++, nothing = NULL)
+        if (atomic_compare_exchange_strong(&kept[slot], &nothing, block)) return;
+    free(block);
 }
 
 static void centre(double *potential, int m) {

@@ -6,10 +6,11 @@
  */
 
 typedef struct {
-    int n, m, k;
+    int n, m, k, stride; /* stride: m, rounded up to whole tiles */
     REAL *x;       /* (n, k), centred, in units of the blur */
-    REAL *y;       /* (k, m), centred, in units of the blur */
+    REAL *y;       /* (k, stride), centred, in units of the blur */
     REAL *a, *b;   /* weights */
+    REAL *half_x, *half_y; /* half the squared lengths of the points */
     REAL *kernel;  /* (n, m): the costs, then the kernel */
     REAL *u, *v;   /* scalings of its rows and columns; v includes b */
     REAL *row;     /* (m) of scratch */
@@ -72,30 +73,32 @@ VECTORISED static void NAME(add_rows)(REAL *restrict sum, const REAL *restrict f
         for (int j = 0; j < m; j++) sum[j] += factor[i] * matrix[(size_t)i * stride + j];
 }
 
-/* |x - y_j|^2 / 2 for one x and `m` points of y, which has one row of length `stride` a coordinate. */
-VECTORISED static void NAME(half_squared_distances)(REAL *restrict cost, const REAL *restrict x,
-                                                    const REAL *restrict y, int m, int stride, int k) {
-    for (int j = 0; j < m; j++) cost[j] = 0;
-    int d = 0;
-    for (; d + 4 <= k; d += 4) {
-        const REAL *y0 = y + (size_t)d * stride, *y1 = y0 + stride, *y2 = y1 + stride, *y3 = y2 + stride;
-        for (int j = 0; j < m; j++) {
-            REAL z0 = x[d] - y0[j], z1 = x[d + 1] - y1[j], z2 = x[d + 2] - y2[j], z3 = x[d + 3] - y3[j];
-            cost[j] += (z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3) / 2;
-        }
-    }
-    for (; d < k; d++) {
-        const REAL *y0 = y + (size_t)d * stride;
-        for (int j = 0; j < m; j++) cost[j] += (x[d] - y0[j]) * (x[d] - y0[j]) / 2;
-    }
+/* result_rc = sum_d left_r[d] right[d][c], for ROWS rows and COLUMNS columns; the rows of `right` lie `stride` apart. */
+VECTORISED static void NAME(product_tile)(REAL result[ROWS][COLUMNS], const REAL *const left[ROWS],
+                                          const REAL *restrict right, int stride, int length) {
+    REAL tile[ROWS][COLUMNS] = {{0}}; /* of its own, so that it stays in the registers */
+    for (int d = 0; d < length; d++)
+        for (int r = 0; r < ROWS; r++)
+#pragma omp simd
+            for (int c = 0; c < COLUMNS; c++) tile[r][c] += left[r][d] * right[(size_t)d * stride + c];
+    memcpy(result, tile, sizeof tile);
 }
 
+/* |x_i - y_j|^2 / 2. */
 static void NAME(fill_costs)(NAME(Problem) *p) {
-    for (int first = 0; first < p->m; first += BLOCK) {
-        int points = p->m - first < BLOCK ? p->m - first : BLOCK;
-        for (int i = 0; i < p->n; i++)
-            NAME(half_squared_distances)(p->kernel + (size_t)i * p->m + first, p->x + (size_t)i * p->k, p->y + first,
-                                         points, p->m, p->k);
+    REAL product[ROWS][COLUMNS];
+    const REAL *x[ROWS];
+    for (int first = 0; first < p->n; first += ROWS) {
+        int rows = p->n - first < ROWS ? p->n - first : ROWS;
+        for (int r = 0; r < ROWS; r++) x[r] = p->x + (size_t)(first + (r < rows ? r : 0)) * p->k;
+        for (int j = 0; j < p->m; j += COLUMNS) {
+            int columns = p->m - j < COLUMNS ? p->m - j : COLUMNS;
+            NAME(product_tile)(product, x, p->y + j, p->stride, p->k);
+            for (int r = 0; r < rows; r++)
+                for (int c = 0; c < columns; c++)
+                    p->kernel[(size_t)(first + r) * p->m + j + c] =
+                        p->half_x[first + r] + p->half_y[j + c] - product[r][c];
+        }
     }
 }
 
@@ -258,16 +261,24 @@ static Outcome NAME(solve_symmetric)(NAME(Problem) *p, Goal goal) {
     return outcome;
 }
 
-/* Where the plan takes each x: mean (n, k) = sum_j P_ij y_j / sum_j P_ij. */
-static void NAME(row_barycentres)(NAME(Problem) *p) {
-    REAL *mean = p->mean;
-    memset(mean, 0, (size_t)p->n * (size_t)p->k * sizeof(REAL));
-    for (int first = 0; first < p->m; first += BLOCK) {
-        int points = p->m - first < BLOCK ? p->m - first : BLOCK;
-        for (int i = 0; i < p->n; i++) {
-            const REAL *kernel = p->kernel + (size_t)i * p->m + first;
-            for (int j = 0; j < points; j++) p->row[j] = kernel[j] * p->v[first + j] * p->u[i];
-            NAME(add_products)(mean + (size_t)i * p->k, p->y + first, p->k, p->m, p->row, points);
+/* Where the plan takes each x: mean (n, k) = sum_j P_ij y_j / sum_j P_ij. `points` are y and then zeros, COLUMNS
+ * coordinates at a time. */
+static void NAME(row_barycentres)(NAME(Problem) *p, REAL *points) {
+    REAL product[ROWS][COLUMNS];
+    const REAL *kernel[ROWS];
+    for (int d = 0; d < p->k; d += COLUMNS) {
+        int coordinates = p->k - d < COLUMNS ? p->k - d : COLUMNS;
+        for (int j = 0; j < p->m; j++)
+            for (int c = 0; c < COLUMNS; c++)
+                points[(size_t)j * COLUMNS + c] =
+                    c < coordinates ? p->v[j] * p->y[(size_t)(d + c) * p->stride + j] : 0;
+        for (int first = 0; first < p->n; first += ROWS) {
+            int rows = p->n - first < ROWS ? p->n - first : ROWS;
+            for (int r = 0; r < ROWS; r++) kernel[r] = p->kernel + (size_t)(first + (r < rows ? r : 0)) * p->m;
+            NAME(product_tile)(product, kernel, points, COLUMNS, p->m);
+            for (int r = 0; r < rows; r++)
+                for (int c = 0; c < coordinates; c++)
+                    p->mean[(size_t)(first + r) * p->k + d + c] = p->u[first + r] * product[r][c];
         }
     }
 }
@@ -291,23 +302,35 @@ static void NAME(column_barycentres)(NAME(Problem) *p) {
 /* One term of one problem, from the inputs to the results. Returns 0, or -1 where memory is short. */
 static int NAME(run)(const Term *term, double range, Goal goal) {
     size_t n = (size_t)term->n, m = (size_t)term->m, k = (size_t)term->k, most = n > m ? n : m;
-    REAL *memory = malloc(((n + m + most) * k + n * m + 2 * n + 4 * m) * sizeof(REAL)), *next = memory;
-    double *potentials = malloc((n + m) * sizeof(double));
+    size_t stride = (m + COLUMNS - 1) / COLUMNS * COLUMNS;
+    NAME(Problem) p = {.n = term->n, .m = term->m, .k = term->k, .stride = (int)stride};
+    REAL *points, **arrays[] = {&p.kernel, &p.x, &p.y,   &p.half_x, &p.half_y, &p.a,   &p.u,
+                                &p.b,      &p.v, &p.row, &p.column, &p.mean,   &points};
+    size_t sizes[] = {n * m, n * k, k * stride, n, stride, n, n, m, m, m, m, most * k, m * COLUMNS}, reals = 0;
+    for (int array = 0; array < 13; array++) reals += sizes[array];
+    double *memory = reserve((n + m + anderson_size(m)) * sizeof(double) + reals * sizeof(REAL));
+    if (!memory) return -1;
     Anderson anderson;
-    if (anderson_allocate(&anderson, term->m) || !memory || !potentials) {
-        anderson_free(&anderson), free(potentials), free(memory);
-        return -1;
-    }
-    NAME(Problem) p = {.n = term->n, .m = term->m, .k = term->k, .f = potentials, .g = potentials + n};
-    REAL **arrays[] = {&p.kernel, &p.x, &p.y, &p.a, &p.u, &p.b, &p.v, &p.row, &p.column, &p.mean};
-    size_t sizes[] = {n * m, n * k, m * k, n, n, m, m, m, m, most * k};
-    for (int array = 0; array < 10; array++) *arrays[array] = next, next += sizes[array];
+    anderson_place(&anderson, memory, m);
+    p.f = memory + anderson_size(m), p.g = p.f + n;
+    REAL *next = (REAL *)(p.g + m);
+    for (int array = 0; array < 13; array++) *arrays[array] = next, next += sizes[array];
     NAME(copy)(p.a, term->a, p.n);
     NAME(copy)(p.b, term->b, p.m);
-    for (size_t i = 0; i < n; i++)
-        for (size_t d = 0; d < k; d++) p.x[i * k + d] = (REAL)((term->x[i * k + d] - term->mean_x[d]) / goal.blur);
+    memset(p.y, 0, k * stride * sizeof(REAL));
+    memset(p.half_y, 0, stride * sizeof(REAL));
+    for (size_t i = 0; i < n; i++) {
+        p.half_x[i] = 0;
+        for (size_t d = 0; d < k; d++) {
+            REAL z = p.x[i * k + d] = (REAL)((term->x[i * k + d] - term->mean_x[d]) / goal.blur);
+            p.half_x[i] += z * z / 2;
+        }
+    }
     for (size_t j = 0; j < m; j++)
-        for (size_t d = 0; d < k; d++) p.y[d * m + j] = (REAL)((term->y[j * k + d] - term->mean_y[d]) / goal.blur);
+        for (size_t d = 0; d < k; d++) {
+            REAL z = p.y[d * stride + j] = (REAL)((term->y[j * k + d] - term->mean_y[d]) / goal.blur);
+            p.half_y[j] += z * z / 2;
+        }
 
     Outcome outcome = term->symmetric ? NAME(solve_symmetric)(&p, goal) : NAME(solve)(&p, range, goal, &anderson);
     *term->marginal_error = outcome.marginal_error;
@@ -320,13 +343,13 @@ static int NAME(run)(const Term *term, double range, Goal goal) {
         double step = term->mean_x[d] - term->mean_y[d];
         between += step * step / 2;
         for (size_t i = 0; term->to_a && i < n; i++) p.f[i] += (double)p.x[i * k + d] * step / goal.blur;
-        for (size_t j = 0; term->to_b && j < m; j++) p.g[j] -= (double)p.y[d * m + j] * step / goal.blur;
+        for (size_t j = 0; term->to_b && j < m; j++) p.g[j] -= (double)p.y[d * stride + j] * step / goal.blur;
     }
     *term->value = term->sign * (eps * (term->symmetric ? value / 2 : value) + between);
     for (size_t i = 0; term->to_a && i < n; i++) term->to_a[i] = term->sign * eps * p.f[i];
     for (size_t j = 0; term->to_b && j < m; j++) term->to_b[j] = term->sign * eps * p.g[j];
     if (term->to_x) {
-        NAME(row_barycentres)(&p);
+        NAME(row_barycentres)(&p, points);
         for (size_t i = 0; i < n; i++)
             for (size_t d = 0; d < k; d++) {
                 double target = goal.blur * (double)p.mean[i * k + d] + term->mean_y[d];
@@ -341,6 +364,6 @@ static int NAME(run)(const Term *term, double range, Goal goal) {
                 term->to_y[j * k + d] = term->sign * term->b[j] * (term->y[j * k + d] - target);
             }
     }
-    anderson_free(&anderson), free(potentials), free(memory);
+    release(memory);
     return 0;
 }

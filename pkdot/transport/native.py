@@ -22,8 +22,8 @@ _MARGIN = 10.0
 _MOST_SWEEPS = 300
 # Below this marginal error single precision would be the limit.
 _SINGLE_TOL = 2e-5
-# Threads cost some ten microseconds to start.
-_WORTH_A_THREAD = 3 * 64 * 64
+# Entries of the cost matrices below which threads cost more than they bring: one may have to wait for a free core.
+_WORTH_A_THREAD = 3 * 200 * 200
 
 
 def available() -> bool:
