@@ -1,4 +1,4 @@
-"""The C extension of pkdot.transport, which an installation without a C compiler does without; the rest is in setup.cfg."""
+"""The C extension of pkdot.transport, which is left out where there is no C compiler; the rest is in setup.cfg."""
 
 from setuptools import Extension, setup
 
