@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import tomllib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,8 @@ def run_command(command: str, action: Callable[[], None]) -> int:
     try:
         action()
     except Interrupted as stopped:
-        return _end(command, str(stopped), STOPPED)
+        going_on = f"{_command_of(stopped.folder) or command} --resume {shown(stopped.folder)}"
+        return _end(command, f"stopped; the state is saved. Go on with {going_on}", STOPPED)
     except KeyboardInterrupt:
         return _end(command, "stopped before training began; nothing was saved.", STOPPED)
     except BrokenPipeError:
@@ -56,6 +58,14 @@ def shown(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def _command_of(folder: Path) -> str | None:
+    """The command whose run this is: the teacher that ``pkdot-distill`` trains first is ``pkdot-train-teacher``'s."""
+    try:
+        return str(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))["command"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _pad(line: Sequence[str], widths: Sequence[int]) -> list[str]:

@@ -12,7 +12,7 @@ class Interrupted(Exception):
     """Training stopped at the user's request after its state was saved."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(f"Stopped; the state is saved. Go on with --resume {folder}")
+        super().__init__(f"stopped; the state is saved in {folder}")
         self.folder = folder
 
 

@@ -43,6 +43,14 @@ def test_ctrl_c_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nothing was saved" in capsys.readouterr().err
 
 
+def test_an_interrupted_teacher_is_resumed_by_its_own_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.toml").write_text('command = "pkdot-train-teacher"\n')
+    raising(Interrupted(tmp_path))
+    assert f"Go on with pkdot-train-teacher --resume {tmp_path}" in capsys.readouterr().err
+
+
 def test_a_table_aligns_figures_under_their_names() -> None:
     lines = table({"teacher": {"accuracy": 0.8125}, "student (ot)": {"accuracy": 0.7, "mae": 1.0}}, "data").splitlines()
     assert lines[0].split() == ["data", "accuracy", "mae"]
