@@ -1,12 +1,21 @@
 """The structure of a batch: who resembles whom, by whom a sample is described, and the clouds that OT compares."""
 
-from typing import Literal, get_args
+import functools
+import warnings
+from collections.abc import Iterator
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 Select = Literal["nearest", "farthest", "stratified", "shared"]
 Shift = Literal["none", "min"]
+
+# Lengths whose squares are in the range of single precision.
+_SHORTEST, _LONGEST = 1e-15, 1e15
+# Entries of a structure matrix that are held at once.
+_BLOCK_ENTRIES = 2**22
 
 
 def cosine_structure(z: Tensor) -> Tensor:
@@ -37,11 +46,18 @@ def cosine_structure(z: Tensor) -> Tensor:
 def unit_rows(z: Tensor) -> Tensor:
     """Rows of ``(*, B, d)`` scaled to length 1, in float32 at least; zero rows stay zero and get no gradient."""
     z = z.to(torch.promote_types(z.dtype, torch.float32))
-    # Scaling by the largest entry first keeps the squares of huge and of tiny rows in range; directions do not change.
-    size = z.detach().abs().amax(-1, keepdim=True) if z.shape[-1] else z.new_zeros(*z.shape[:-1], 1)
-    alive = size > 0
-    z = torch.where(alive, z / torch.where(alive, size, 1.0), 0.0)
-    length: Tensor = torch.where(alive, z, 1.0).norm(dim=-1, keepdim=True)
+    if not z.numel():
+        return z
+    length = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
+    if (
+        torch.compiler.is_compiling()
+        or not _SHORTEST < float(length.detach().min()) <= float(length.detach().max()) < _LONGEST
+    ):
+        # Scaling by the largest entry first keeps the squares of huge and of tiny rows in range; directions stay.
+        size = z.detach().abs().amax(-1, keepdim=True)
+        alive = size > 0
+        z = torch.where(alive, z / torch.where(alive, size, 1.0), 0.0)
+        length = torch.linalg.vector_norm(torch.where(alive, z, 1.0), dim=-1, keepdim=True)
     return z / length
 
 
@@ -74,27 +90,159 @@ def topk_anchors(structure: Tensor, k: int, *, select: Select = "nearest", exclu
     """
     if structure.dim() < 2 or structure.shape[-1] != structure.shape[-2]:
         raise ValueError(f"structure has shape {tuple(structure.shape)}; expected (*, B, B).")
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"k is {k!r}; expected a whole number of at least 1.")
-    if select not in get_args(Select):
-        raise ValueError(f"select is {select!r}; expected one of {', '.join(get_args(Select))}.")
+    _check_choice_of_anchors(k, select)
     structure = structure.detach()
     batch = structure.shape[-1]
     candidates = batch - 1 if exclude_self else batch
     k = min(k, candidates)
-    own = torch.eye(batch, dtype=torch.bool, device=structure.device)
-
     if select == "shared":
-        rank = structure.masked_fill(own, 0.0).sum(-2).sort(descending=True, stable=True).indices
-        columns = rank[..., _evenly_spaced(k, batch, rank.device)].sort().values
-        return columns.unsqueeze(-2).expand(*structure.shape[:-1], k).contiguous()
+        means = structure.masked_fill(torch.eye(batch, dtype=torch.bool, device=structure.device), 0.0).sum(-2)
+        return _shared_columns(means, k).expand(*structure.shape[:-1], k).contiguous()
+    return _rank(structure, 0, k, select, exclude_self=exclude_self)
 
+
+def find_anchors(unit: Tensor, k: int, *, select: Select, exclude_self: bool = True) -> tuple[Tensor, Tensor]:
+    """:func:`topk_anchors` of the structure of unit rows, without holding more than some rows of it. No gradient.
+
+    Args:
+        unit: ``(*, B, d)`` rows of length 1 or 0, see :func:`unit_rows`.
+        k: anchors per row, at most the number of candidates.
+        select: which columns are anchors.
+        exclude_self: leave a sample out of its own anchors.
+
+    Returns:
+        int64 ``(*, B, k)`` anchors, and the ``(*, B, k)`` similarities to them.
+    """
+    unit = unit.detach()
+    k = min(k, unit.shape[-2] - 1 if exclude_self else unit.shape[-2])
+    if select == "shared":
+        means = sum(_without_own(unit[..., rows, :] @ unit.mT, rows.start, 0.0).sum(-2) for rows in _row_blocks(unit))
+        columns = _shared_columns(torch.as_tensor(means), k)
+        shared = unit.gather(-2, columns.mT.expand(*unit.shape[:-2], k, unit.shape[-1]))
+        return columns.expand(*unit.shape[:-1], k).contiguous(), unit @ shared.mT
+    found = []
+    for rows in _row_blocks(unit):
+        structure = unit[..., rows, :] @ unit.mT
+        anchors = _rank(structure, rows.start, k, select, exclude_self=exclude_self)
+        found.append((anchors, structure.gather(-1, anchors)))
+    anchors, similarities = (torch.cat(part, dim=-2) for part in zip(*found, strict=True))
+    return anchors, similarities
+
+
+def similarities_to(unit: Tensor, anchors: Tensor) -> Tensor:
+    r"""Entries :math:`S_{i, A_i(j)}` of the structure of unit rows, which is never formed, nor in the backward pass.
+
+    The gradient is scattered to both rows that an entry compares, and is of first order.
+
+    Args:
+        unit: ``(*, B, d)`` rows of length 1 or 0, see :func:`unit_rows`.
+        anchors: int64 ``(*, B, k)``, different within a row.
+
+    Returns:
+        ``(*, B, k)`` similarities.
+    """
+    if torch.compiler.is_compiling():
+        return (unit @ unit.mT).gather(-1, anchors)
+    # All problems as one, with the columns of each behind those of the one before.
+    problems = unit.shape[:-2].numel()
+    offsets = torch.arange(problems, device=unit.device).reshape(*unit.shape[:-2], 1, 1) * unit.shape[-2]
+    columns = (anchors + offsets if problems > 1 else anchors).reshape(-1, anchors.shape[-1])
+    entries: Tensor = _Entries.apply(unit.reshape(-1, unit.shape[-1]), columns)  # type: ignore[no-untyped-call]
+    return entries.reshape(anchors.shape)
+
+
+def smallest_similarity(unit: Tensor) -> Tensor:
+    """``(*, 1, 1)``, the smallest entry of the structure of ``(*, B, d)`` unit rows; one pair gets the gradient."""
+    if torch.compiler.is_compiling():
+        return (unit @ unit.mT).amin((-2, -1), keepdim=True)
+    with torch.no_grad():
+        smallest = [(unit[..., rows, :] @ unit.mT).flatten(-2).min(-1) for rows in _row_blocks(unit)]
+        value, block = torch.stack([found.values for found in smallest]).min(0)
+        starts = torch.tensor([rows.start for rows in _row_blocks(unit)], device=unit.device)
+        place = torch.stack([found.indices for found in smallest]).gather(0, block.unsqueeze(0)).squeeze(0)
+        first, second = starts[block] + place // unit.shape[-2], place % unit.shape[-2]
+    one, other = (unit.gather(-2, i[..., None, None].expand(*value.shape, 1, unit.shape[-1])) for i in (first, second))
+    return (one * other).sum(-1, keepdim=True)
+
+
+class _Entries(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, unit: Tensor, anchors: Tensor) -> Tensor:
+        ctx.save_for_backward(unit, anchors)
+        in_order, order = anchors.sort(-1)
+        count, k = anchors.shape
+        _make_sparse_tensors_quietly()
+        starts = torch.arange(0, count * k + 1, k, device=unit.device)
+        pattern = torch.sparse_csr_tensor(starts, in_order.flatten(), unit.new_zeros(count * k), (count, count))
+        entries = torch.sparse.sampled_addmm(pattern, unit, unit.mT, beta=0.0).values().reshape(count, k)
+        return torch.empty_like(entries).scatter_(-1, order, entries)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        unit, anchors = ctx.saved_tensors
+        to_rows = embedding_bag(anchors, unit, per_sample_weights=upstream, mode="sum")
+        # The transpose: for each anchor, the rows that have it.
+        order = anchors.flatten().argsort(stable=True)
+        starts = torch.searchsorted(anchors.flatten()[order], torch.arange(len(unit), device=unit.device))
+        rows, weights = order // anchors.shape[1], upstream.flatten()[order]
+        return to_rows + embedding_bag(rows, unit, starts, per_sample_weights=weights, mode="sum"), None
+
+
+@functools.cache
+def _make_sparse_tensors_quietly() -> None:
+    """Have torch say once, unheard, that its compressed sparse tensors are in beta state."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([], dtype=torch.int64), torch.tensor([]), (1, 1))
+
+
+def _row_blocks(unit: Tensor) -> Iterator[slice]:
+    """Slices of rows of which the structure has about ``_BLOCK_ENTRIES`` entries."""
+    batch = unit.shape[-2]
+    step = max(1, _BLOCK_ENTRIES // max(1, batch * unit.shape[:-2].numel()))
+    return (slice(first, min(first + step, batch)) for first in range(0, batch, step))
+
+
+def _without_own(structure: Tensor, first: int, value: float) -> Tensor:
+    """Some rows of a structure matrix, from ``first`` on, with ``value`` for a row's similarity to itself."""
+    structure.diagonal(first, dim1=-2, dim2=-1).fill_(value)
+    return structure
+
+
+def _shared_columns(sums: Tensor, k: int) -> Tensor:
+    rank = sums.sort(descending=True, stable=True).indices
+    return rank[..., _evenly_spaced(k, sums.shape[-1], rank.device)].sort().values.unsqueeze(-2)
+
+
+def _rank(structure: Tensor, first: int, k: int, select: Select, *, exclude_self: bool) -> Tensor:
+    """The anchors of some rows of a structure matrix, from ``first`` on."""
+    largest = select != "farthest"
+    candidates = structure.shape[-1]
     if exclude_self:
-        structure = structure.masked_fill(own, torch.inf if select == "farthest" else -torch.inf)
-    rank = structure.sort(descending=select != "farthest", stable=True).indices
+        structure, candidates = (
+            _without_own(structure.clone(), first, -torch.inf if largest else torch.inf),
+            candidates - 1,
+        )
     if select == "stratified":
+        rank = structure.sort(descending=True, stable=True).indices
         return rank[..., _evenly_spaced(k, candidates, rank.device)]
-    return rank[..., :k].contiguous()
+    if not torch.compiler.is_compiling():
+        values, anchors = structure.topk(k, largest=largest)
+        beyond = structure >= values[..., -1:] if largest else structure <= values[..., -1:]
+        if not bool((beyond.sum(-1) > k).any()):
+            anchors = anchors.sort().values
+            order = structure.gather(-1, anchors).sort(descending=largest, stable=True).indices
+            return anchors.gather(-1, order)
+    # Of equal candidates those with the smaller index, which topk does not promise.
+    return structure.sort(descending=largest, stable=True).indices[..., :k].contiguous()
+
+
+def _check_choice_of_anchors(k: int, select: str) -> None:
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ValueError(f"k is {k!r}; expected a whole number of at least 1.")
+    if select not in get_args(Select):
+        raise ValueError(f"select is {select!r}; expected one of {', '.join(get_args(Select))}.")
 
 
 def _evenly_spaced(k: int, candidates: int, device: torch.device) -> Tensor:
@@ -134,11 +282,13 @@ def anchor_clouds(
             f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} differ before the last dimension; "
             "expected (*, B, ds) and (*, B, dt)."
         )
+    _check_choice_of_anchors(k, select)
     if shift not in get_args(Shift):
         raise ValueError(f"shift is {shift!r}; expected one of {', '.join(get_args(Shift))}.")
-    structure_s, structure_t = cosine_structure(student), cosine_structure(teacher.detach())
-    anchors = topk_anchors(structure_t, k, select=select, exclude_self=exclude_self)
-    if shift == "min":
-        structure_s = structure_s - structure_s.amin((-2, -1), keepdim=True)
-        structure_t = structure_t - structure_t.amin((-2, -1), keepdim=True)
-    return structure_s.gather(-1, anchors), structure_t.gather(-1, anchors)
+    with torch.autocast(student.device.type, enabled=False):
+        unit_s, unit_t = unit_rows(student), unit_rows(teacher.detach())
+        anchors, x_t = find_anchors(unit_t, k, select=select, exclude_self=exclude_self)
+        x_s = similarities_to(unit_s, anchors)
+        if shift == "min":
+            x_s, x_t = x_s - smallest_similarity(unit_s), x_t - smallest_similarity(unit_t)
+    return x_s, x_t

@@ -163,3 +163,33 @@ def test_anchors_are_distinct_and_never_the_sample_itself(batch: int, k: int, se
         for i, row in enumerate(topk_anchors(structure, k, select=select).tolist()):  # type: ignore[arg-type]
             assert len(set(row)) == min(k, batch - 1)
             assert i not in row
+
+
+@pytest.mark.parametrize("entries", [1, 40, 2**22])
+@pytest.mark.parametrize("shift", ["none", "min"])
+@pytest.mark.parametrize("select", ["nearest", "farthest", "stratified", "shared"])
+def test_clouds_made_in_blocks_equal_those_cut_from_the_whole_matrices(
+    select: str, shift: str, entries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student, teacher = embeddings(2, 9, 5).requires_grad_(), embeddings(2, 9, 4, seed=1)
+    teacher[0, 3] = teacher[0, 4]
+    student_s, structure_t = cosine_structure(student), cosine_structure(teacher)
+    anchors = topk_anchors(structure_t, 3, select=select)
+    if shift == "min":
+        student_s, structure_t = (z - z.amin((-2, -1), keepdim=True) for z in (student_s, structure_t))
+    expected = student_s.gather(-1, anchors)
+    weights = embeddings(2, 9, 3, seed=2)
+    (gradient,) = torch.autograd.grad((expected * weights).sum(), student)
+
+    monkeypatch.setattr("pkdot.structure._BLOCK_ENTRIES", entries)
+    x, y = anchor_clouds(student, teacher, 3, select=select, shift=shift)
+    torch.testing.assert_close(x, expected)
+    torch.testing.assert_close(y, structure_t.gather(-1, anchors))
+    torch.testing.assert_close(torch.autograd.grad((x * weights).sum(), student)[0], gradient)
+
+
+def test_equal_candidates_are_taken_in_the_order_of_their_indices() -> None:
+    structure = torch.tensor([[1.0, 0.5, 0.5, 0.9, 0.5], [0.2, 1.0, 0.2, 0.2, 0.2]]).repeat(3, 1)[:5]
+    assert topk_anchors(structure, 3)[0].tolist() == [3, 1, 2]
+    assert topk_anchors(structure, 4)[1].tolist() == [0, 2, 3, 4]
+    assert topk_anchors(structure, 2, select="farthest")[1].tolist() == [0, 2]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pkdot.losses._inputs import anchor_count
-from pkdot.structure import Select, Shift, cosine_structure, topk_anchors
+from pkdot.structure import Select, Shift, find_anchors, similarities_to, smallest_similarity, unit_rows
 
 
 @dataclass(frozen=True)
@@ -18,29 +18,28 @@ class AnchorSimilarities:
         teacher: ``(*, B, k)`` similarities in the teacher's space, detached.
         anchors: ``(*, B, k)`` int64, columns of the structure matrices.
         own: ``(*, B, k)`` bool, where an anchor is the sample itself; shared anchors only.
-        teacher_structure: ``(*, B, B)``.
+        teacher_unit: ``(*, B, dt)``, the teacher's embeddings at length 1.
     """
 
     student: Tensor
     teacher: Tensor
     anchors: Tensor
     own: Tensor
-    teacher_structure: Tensor
+    teacher_unit: Tensor
 
 
 def anchor_similarities(
     student: Tensor, teacher: Tensor, *, topk: int | float, select: Select, shift: Shift = "none"
 ) -> AnchorSimilarities:
-    """Similarities of each sample to its anchors, which the teacher's structure matrix chooses."""
-    structure_s, structure_t = cosine_structure(student), cosine_structure(teacher.detach())
+    """Similarities of each sample to its anchors, which the teacher's structure chooses; no B x B matrix is kept."""
+    unit_s, unit_t = unit_rows(student), unit_rows(teacher.detach())
     batch = student.shape[-2]
-    anchors = topk_anchors(structure_t, anchor_count(topk, batch), select=select)
+    anchors, kept_t = find_anchors(unit_t, anchor_count(topk, batch), select=select)
+    kept_s = similarities_to(unit_s, anchors)
     own = anchors == torch.arange(batch, device=anchors.device).unsqueeze(-1)
-    kept_s, kept_t = structure_s.gather(-1, anchors), structure_t.gather(-1, anchors)
     if shift == "min":
-        kept_s = kept_s - structure_s.amin((-2, -1), keepdim=True)
-        kept_t = kept_t - structure_t.amin((-2, -1), keepdim=True)
-    return AnchorSimilarities(kept_s, kept_t, anchors, own, structure_t)
+        kept_s, kept_t = kept_s - smallest_similarity(unit_s), kept_t - smallest_similarity(unit_t)
+    return AnchorSimilarities(kept_s, kept_t, anchors, own, unit_t)
 
 
 def log_distributions(similarities: Tensor, own: Tensor, temperature: float) -> Tensor:

@@ -1,5 +1,6 @@
 """What every loss checks about its two inputs, and what it makes of ``topk``."""
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -15,7 +16,11 @@ def check_pair(student: Tensor, teacher: Tensor) -> None:
             f"student has shape {tuple(student.shape)}, teacher {tuple(teacher.shape)}; expected (*, B, d_student) and "
             "(*, B, d_teacher) with the same leading dimensions and the same B."
         )
+    if torch.compiler.is_compiling():
+        return  # a look at the values would break the graph
     for name, z in (("student", student), ("teacher", teacher)):
+        if math.isfinite(float(z.detach().sum())):
+            continue
         finite = z.detach().isfinite().all(-1)
         if not bool(finite.all()):
             bad = finite.numel() - int(finite.sum())

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pkdot.losses._anchors import AnchorSimilarities, anchor_similarities, log_distributions
 from pkdot.losses._inputs import check_choice, check_pair, check_positive, check_topk, gather_pair, no_loss
 from pkdot.losses.structure import structure_kl_loss, structure_mse_loss
-from pkdot.structure import Select, Shift
+from pkdot.structure import Select, Shift, cosine_structure
 from pkdot.transport.backends import BACKENDS
 from pkdot.transport.divergence import sinkhorn_divergence
 from pkdot.transport.histograms import histogram_divergence
@@ -119,9 +119,7 @@ def ot_distill_loss(
 
 def _anchor_costs(kept: AnchorSimilarities, *, shared: bool) -> Tensor:
     """Half squared distances between a sample's anchors in the teacher's space, ``(B, k, k)`` or ``(1, k, k)``."""
-    structure = (
-        kept.teacher_structure.flatten(0, -3) if kept.teacher_structure.dim() > 2 else kept.teacher_structure[None]
-    )
+    structure = cosine_structure(kept.teacher_unit.reshape(-1, *kept.teacher_unit.shape[-2:]))
     anchors = kept.anchors.reshape(structure.shape[0], *kept.anchors.shape[-2:])
     if shared and structure.shape[0] == 1:
         anchors = anchors[:, :1]

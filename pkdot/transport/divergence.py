@@ -271,7 +271,7 @@ def _mask(name: str, mask: Tensor, points: Tensor) -> Tensor:
             f"{name}_mask is {mask.dtype} of shape {tuple(mask.shape)}; expected bool of shape "
             f"{tuple(points.shape[:-1])}, True for points that are there."
         )
-    if not bool(mask.any(-1).all()):
+    if not torch.compiler.is_compiling() and not bool(mask.any(-1).all()):
         raise ValueError(f"{name}_mask leaves a cloud without a point; expected at least one in each.")
     return mask.expand(points.shape[:-1])
 
@@ -286,14 +286,18 @@ def _weights(name: str, weight: Tensor | None, points: Tensor, mask: Tensor | No
             f"weights {name} have shape {tuple(weight.shape)}; expected {tuple(points.shape[:-1])}, one a point."
         )
     weight = weight.to(points.dtype).expand(points.shape[:-1])
-    known = weight.detach()
-    if not bool((known >= 0).all() & known.isfinite().all()):
-        raise ValueError(f"weights {name} are negative or not finite; expected a histogram for each cloud.")
     if mask is not None:
         weight = weight * mask
     total = weight.sum(-1, keepdim=True)
-    if balanced and mask is None and not bool(((total.detach() - 1).abs() <= 1e-2).all()):
-        raise ValueError(f"weights {name} do not sum to 1; expected a histogram for each cloud.")
-    if not bool((total.detach() > 0).all()):
-        raise ValueError(f"weights {name} leave a cloud without mass; expected a positive total for each.")
+    if not torch.compiler.is_compiling():  # a look at the values would break the graph
+        _check_weights(name, weight.detach(), total.detach(), scaled=not balanced or mask is not None)
     return weight / total if balanced or mask is not None else weight
+
+
+def _check_weights(name: str, weight: Tensor, total: Tensor, *, scaled: bool) -> None:
+    if not bool((weight >= 0).all() & weight.isfinite().all()):
+        raise ValueError(f"weights {name} are negative or not finite; expected a histogram for each cloud.")
+    if not scaled and not bool(((total - 1).abs() <= 1e-2).all()):
+        raise ValueError(f"weights {name} do not sum to 1; expected a histogram for each cloud.")
+    if not bool((total > 0).all()):
+        raise ValueError(f"weights {name} leave a cloud without mass; expected a positive total for each.")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pkdot.transport.operator import FirstOrder
+from pkdot.transport.operator import FirstOrder, warn_unless_converged
 from pkdot.transport.problem import Settings
 from pkdot.transport.sinkhorn import solve, solve_symmetric
 from pkdot.transport.softmin import SMALLEST_EXPONENT
@@ -37,7 +37,8 @@ def entropic_ot(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Entro
 
 def entropic_self_ot(cost: Tensor, a: Tensor, settings: Settings) -> EntropicOT:
     """OT between a histogram and itself, at a symmetric cost: :func:`entropic_ot` by the faster symmetric sweeps."""
-    return EntropicOT(*_Envelope.apply(cost, a, a, settings, True))  # type: ignore[no-untyped-call]
+    # A second tensor, as torch.compile takes no tensor twice.
+    return EntropicOT(*_Envelope.apply(cost, a, a.clone(), settings, True))  # type: ignore[no-untyped-call]
 
 
 @torch.library.custom_op("pkdot::sinkhorn", mutates_args=())
@@ -56,6 +57,7 @@ def potentials(
     """The solver as one operator, which ``torch.compile`` calls and does not look into: f, g, error, iterations."""
     solver = solve_symmetric if symmetric else solve
     solution = solver(cost, a, b, Settings(eps, tol, max_iter, dtype, common_support, rho))
+    warn_unless_converged(solution.marginal_error, tol)
     return solution.f, solution.g, solution.marginal_error, solution.iterations
 
 

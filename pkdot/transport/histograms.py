@@ -5,7 +5,6 @@ from torch import Tensor
 
 from pkdot.transport.clouds import finest
 from pkdot.transport.entropic import entropic_ot, entropic_self_ot
-from pkdot.transport.operator import warn_unless_converged
 from pkdot.transport.problem import Settings
 
 MAX_ITER = 1000
@@ -47,10 +46,8 @@ def histogram_divergence(
         settings = Settings(blur**2, tol, max_iter, dtype, common_support=True)
         a, b, cost = (finest(z) for z in (a, b, cost.detach()))
         a, b = a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True)
-        divergence, error, _ = entropic_ot(cost, a, b, settings)
+        divergence = entropic_ot(cost, a, b, settings).value
         if debias:
             for own in (a, b):
-                value, own_error, _ = entropic_self_ot(cost, own, settings)
-                divergence, error = divergence - value / 2, torch.maximum(error, own_error)
-    warn_unless_converged(error, tol)
+                divergence = divergence - entropic_self_ot(cost, own, settings).value / 2
     return divergence.to(dtype)

@@ -105,20 +105,22 @@ def _solve(clouds: Clouds, settings: Settings, targets: Sequence[bool]) -> Coupl
     kernel = _Kernel(x / blur, y / blur, settings.tol)
     f, g = _annealed(kernel, a, b, settings)
     kernel.fill(f, g)
-    log_v = best = torch.zeros_like(b)
-    least_error = torch.full((), torch.inf, dtype=b.dtype, device=b.device)
+    log_v, best = torch.zeros_like(b), (f, g)
+    # Since the kernel was made, and in all.
+    recent_error = least_error = torch.full((), torch.inf, dtype=b.dtype, device=b.device)
     anderson, follows = Anderson(log_v[None], _MEMORY), False
     for sweep in range(1, settings.max_iter + 1):
         log_u, column_sums = _sweep(kernel, a, b, f, log_v, damping)
         residual = -damping * column_sums.log() - (1 - damping) * g - log_v
         error = marginal_error(b, residual / damping)
-        lost = not bool(error <= _LOST * least_error)
+        lost = not bool(error <= _LOST * recent_error)
+        recent_error = torch.minimum(recent_error, error)
         if error < least_error:
-            least_error, best = error, log_v
+            least_error, best = error, (f + log_u, g + log_v)
         if least_error <= settings.tol or sweep == settings.max_iter:
             break
         if lost:
-            log_v, follows = best, False
+            log_v, follows = best[1] - g, False
             continue
         residual = centred(residual, b) if damping == 1.0 else residual
         continues = torch.tensor([follows], device=b.device)
@@ -126,11 +128,11 @@ def _solve(clouds: Clouds, settings: Settings, targets: Sequence[bool]) -> Coupl
         if log_v.abs().max() > _FURTHEST:
             f, g = f + log_u, g + log_v
             kernel.fill(f, g)
-            log_v = best = torch.zeros_like(b)
-            least_error, follows = torch.full_like(error, torch.inf), False
-    if best is not log_v:
-        log_v = best
-        log_u, column_sums = _sweep(kernel, a, b, f, log_v, damping)
+            log_v, follows, recent_error = torch.zeros_like(b), False, torch.full_like(error, torch.inf)
+    if error > least_error:
+        f, g = best
+        kernel.fill(f, g)
+        log_u, log_v = torch.zeros_like(a), torch.zeros_like(b)
     empty = x.new_empty(0)
     return Coupling(
         (f + log_u) * settings.eps,
