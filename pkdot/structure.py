@@ -49,16 +49,19 @@ def unit_rows(z: Tensor) -> Tensor:
     if not z.numel():
         return z
     length = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
-    if (
-        torch.compiler.is_compiling()
-        or not _SHORTEST < float(length.detach().min()) <= float(length.detach().max()) < _LONGEST
-    ):
+    if torch.compiler.is_compiling() or not _squares_fit(length):
         # Scaling by the largest entry first keeps the squares of huge and of tiny rows in range; directions stay.
         size = z.detach().abs().amax(-1, keepdim=True)
         alive = size > 0
         z = torch.where(alive, z / torch.where(alive, size, 1.0), 0.0)
         length = torch.linalg.vector_norm(torch.where(alive, z, 1.0), dim=-1, keepdim=True)
-    return z / length
+    unit: Tensor = z / length
+    return unit
+
+
+def _squares_fit(length: Tensor) -> bool:
+    shortest, longest = length.detach().aminmax()
+    return float(shortest) > _SHORTEST and float(longest) < _LONGEST
 
 
 def topk_anchors(structure: Tensor, k: int, *, select: Select = "nearest", exclude_self: bool = True) -> Tensor:

@@ -60,7 +60,11 @@ def test_every_requirement_is_pinned_within_its_bounds() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     versions = {canonicalize_name(name): Version(version) for name, version in pins.items()}
-    for requirement in (Requirement(line) for group in groups for line in group.split("\n") if line.strip()):
+    requirements = [Requirement(line) for group in groups for line in group.split("\n") if line.strip()]
+    for requirement in requirements:
+        if requirement.name == "triton":  # a build of torch for CUDA asks for one exact version, and brings it
+            assert "triton" not in versions
+            continue
         assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), requirement
     assert [name for name, version in versions.items() if version.local] == []
 

@@ -1,6 +1,7 @@
 /* Anderson acceleration of the fixed-point iteration point <- point + residual, as in anderson.py, for one problem. */
 
 #define MEMORY 6
+#define LONGEST_CORRECTION 30.0 /* of a plain step */
 
 typedef struct {
     int size, kept, slot;
@@ -99,12 +100,19 @@ static void anderson_advance(Anderson *s) {
     }
     memcpy(s->last_point, s->point, (size_t)size * sizeof(double));
     memcpy(s->last_residual, s->residual, (size_t)size * sizeof(double));
-    double coefficients[MEMORY];
+    double coefficients[MEMORY], longest = 0;
     anderson_coefficients(s, coefficients);
-    for (int j = 0; j < size; j++) s->point[j] += s->residual[j];
-    for (int p = 0; p < s->kept; p++) {
-        const double *move = s->moves + (size_t)p * size, *change = s->changes + (size_t)p * size;
-        for (int j = 0; j < size; j++) s->point[j] -= coefficients[p] * (move[j] + change[j]);
+    for (int j = 0; j < size; j++) {
+        double correction = 0;
+        for (int p = 0; p < s->kept; p++)
+            correction += coefficients[p] * (s->moves[(size_t)p * size + j] + s->changes[(size_t)p * size + j]);
+        s->point[j] += s->residual[j] - correction;
+        longest = fmax(longest, fabs(correction));
+    }
+    if (!(longest <= LONGEST_CORRECTION)) { /* The model of the last points does not hold here. */
+        for (int j = 0; j < size; j++) s->point[j] = s->last_point[j] + s->residual[j];
+        s->kept = -1;
+        s->slot = 0;
     }
 }
 

@@ -27,8 +27,8 @@
 #define BLOCK 256         /* points whose coordinates fit the nearest cache */
 #define ROWS 4            /* of a tile of costs, which fits the registers */
 #define COLUMNS 16
-#define START 256.0       /* largest range of the costs, in units of the temperature, that needs no annealing */
-#define COOLING 4.0       /* factor by which the temperature falls */
+#define START 64.0        /* largest range of the costs, in units of the temperature, that needs no annealing */
+#define COOLING 2.0       /* factor by which the temperature falls */
 #define FURTHEST 30.0     /* logarithm of a scaling at which the kernel is made anew */
 #define SMALLEST 1e-30    /* a column that receives nothing */
 #define FLOAT_ROUNDING 6e-8

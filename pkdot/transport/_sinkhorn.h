@@ -211,8 +211,10 @@ static Outcome NAME(solve)(NAME(Problem) *p, double range, Goal goal, Anderson *
         if (anderson->least_error <= goal.tol || outcome.iterations >= goal.max_iter) break;
         anderson_advance(anderson);
         if (anderson_furthest(anderson) > FURTHEST) {
-            NAME(fold_scalings)(p, log_v);
+            /* A new kernel, from potentials that fit each other: only then do its entries stay in range. */
+            for (int j = 0; j < m; j++) p->g[j] += log_v[j];
             NAME(fill_costs)(p);
+            NAME(log_sweep)(p, 1);
             NAME(costs_to_kernel)(p);
             anderson_start(anderson, m);
         }

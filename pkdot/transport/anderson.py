@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+# In units of eps: logarithms of scalings.
+_LONGEST_CORRECTION = 30.0
+
 
 class Anderson:
     r"""Extrapolates :math:`g \leftarrow g + r(g)` from the last few points of each problem.
@@ -47,8 +50,9 @@ class Anderson:
         gram = gram + torch.diag_embed(ridge.unsqueeze(-1).expand(-1, gram.shape[-1]))
         coefficients = torch.linalg.solve_ex(gram, weighted @ residual.unsqueeze(-1))[0]
         correction = ((self._moves + self._changes).mT @ coefficients).squeeze(-1)
-        extrapolated: Tensor = point + residual - correction
-        return extrapolated
+        # Where the correction is long, or not a number, the model of the last points does not hold.
+        trusted = correction.abs().amax(-1, keepdim=True) <= _LONGEST_CORRECTION
+        return point + residual - torch.where(trusted, correction, 0.0)
 
     def keep(self, problems: Tensor) -> None:
         """Go on with these problems only."""

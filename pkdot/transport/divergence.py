@@ -122,7 +122,8 @@ def sinkhorn_divergence(
             for a ``y`` that comes again. Where only the gradient in ``x`` matters, any number will do.
         tol: L1 distance between the plan's marginals and the weights at which a problem counts as solved.
         max_iter: iterations per problem, after a short annealing.
-        backend: ``torch``, on any device; ``native``, C on CPU, where it was built; ``auto`` picks the fastest.
+        backend: ``torch``, on any device; ``native``, C on CPU, where it was built; ``triton``, on CUDA; ``auto`` picks
+            the fastest.
         return_info: also return a :class:`SinkhornInfo`.
 
     Returns:

@@ -100,7 +100,7 @@ class _Envelope(torch.autograd.Function):
         return (a * f).sum(-1) + (b * g).sum(-1), error, iterations
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[None, Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         a, b, f, g = ctx.saved_tensors
         gradients = []
         for needed, weight, potential in zip(ctx.needs_input_grad[1:3], (a, b), (f, g), strict=True):

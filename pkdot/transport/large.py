@@ -29,7 +29,7 @@ _MEMORY = 6
 _LOST = 4.0
 _RELAXATION = 2.0 / 3.0
 # Costs that span less need no annealing; the temperature falls by this factor.
-_NARROW_RANGE, _COOLING = 256.0, 4.0
+_NARROW_RANGE, _COOLING = 256.0, 2.0
 # Scalings this far from 1, as logarithms, leave the range of single precision.
 _FURTHEST = 30.0
 # The marginal error that single precision reaches.
@@ -126,7 +126,8 @@ def _solve(clouds: Clouds, settings: Settings, targets: Sequence[bool]) -> Coupl
         continues = torch.tensor([follows], device=b.device)
         log_v, follows = anderson.advance(log_v[None], residual[None], b[None], continues)[0], True
         if log_v.abs().max() > _FURTHEST:
-            f, g = f + log_u, g + log_v
+            # Only of potentials that fit each other do the kernel's entries stay in range.
+            f, g = (damping * z for z in kernel.softmins(g + log_v, a, b, 1.0))
             kernel.fill(f, g)
             log_v, follows, recent_error = torch.zeros_like(b), False, torch.full_like(error, torch.inf)
     if error > least_error:

@@ -43,16 +43,30 @@ def divergence(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
     gradients = [
         z.new_empty(count if want else 0, *z.shape) for count, z, want in zip(terms, inputs, wanted, strict=True)
     ]
+    x, y, a, b = (z.data_ptr() for z in inputs)
+    to_x, to_y, to_a, to_b = (z.data_ptr() if want else 0 for z, want in zip(gradients, wanted, strict=True))
     _native.solve_terms(
-        *(z.data_ptr() for z in inputs),
-        *(problems, n, m, k, goal.terms),
+        x,
+        y,
+        a,
+        b,
+        problems,
+        n,
+        m,
+        k,
+        goal.terms,
         tol < _SINGLE_TOL,
         goal.blur,
         tol,
         min(goal.max_iter, _MOST_SWEEPS),
         torch.get_num_threads() if problems * goal.terms * n * m >= _WORTH_A_THREAD else 1,
-        *(results[0].data_ptr(), results[1].data_ptr(), iterations.data_ptr()),
-        *(z.data_ptr() if want else 0 for z, want in zip(gradients, wanted, strict=True)),
+        results[0].data_ptr(),
+        results[1].data_ptr(),
+        iterations.data_ptr(),
+        to_x,
+        to_y,
+        to_a,
+        to_b,
     )
     solution = Solution(results[0, 0], results[1, 0], iterations[0], [z[0] if len(z) else z for z in gradients])
     if goal.max_iter > _MOST_SWEEPS and float(solution.marginal_error.max()) > goal.tol:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pkdot.transport.backends import pick
+from pkdot.transport.clouds import check_finite
 from pkdot.transport.problem import Clouds, Goal
 
 
@@ -87,10 +88,11 @@ def _solve(
     wanted: Sequence[bool],
 ) -> list[Tensor]:
     """Value, marginal error, iterations, and the gradients of x, y, a and b, empty where they are not wanted."""
-    solver = pick(backend, x, y, balanced=math.isinf(reach))
+    solver = pick(backend, x, y, balanced=math.isinf(reach), tol=tol)
     clouds = Clouds(x.detach(), y.detach(), a.detach(), b.detach())
     solution = solver(clouds, Goal(blur, reach, tol, max_iter, terms), wanted)
-    warn_unless_converged(solution.marginal_error, tol)
+    if not warn_unless_converged(solution.marginal_error, tol):
+        check_finite(x, y)  # a kernel on a GPU does not stop for it
     value, error = solution.value.to(x.dtype), solution.marginal_error.to(x.dtype)
     gradients = (z.to(x.dtype) if want else x.new_empty(0) for z, want in zip(solution.gradients, wanted, strict=True))
     return [value, error, solution.iterations, *gradients]
@@ -116,12 +118,14 @@ def _(x: Tensor, y: Tensor, a: Tensor, b: Tensor, *settings: Any) -> list[Tensor
     ]
 
 
-def warn_unless_converged(error: Tensor, tol: float) -> None:
-    """Warn if a problem was stopped before its tolerance."""
-    if not float(error.max()) <= tol:
+def warn_unless_converged(error: Tensor, tol: float) -> bool:
+    """Warn if a problem was stopped before its tolerance; return whether none was."""
+    converged = float(error.max()) <= tol
+    if not converged:
         warnings.warn(
             "Sinkhorn stopped before its tolerance: the value and the gradient are approximate. Raise blur, tol or "
             "max_iter, or pass float64; return_info=True says which problems and by how much.",
             RuntimeWarning,
             stacklevel=6,
         )
+    return converged

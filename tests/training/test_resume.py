@@ -103,7 +103,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_happened(
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_step", interrupted_step)
-        with pytest.raises(Interrupted, match="--resume") as stopped:
+        with pytest.raises(Interrupted, match="state is saved") as stopped:
             distill(config_for(vectors, teacher, tmp_path))
     resume(vectors, teacher, stopped.value.folder)
     assert contents(stopped.value.folder) == contents(uninterrupted)

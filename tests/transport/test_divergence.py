@@ -7,7 +7,7 @@ import numpy as np
 import ot
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -323,6 +323,19 @@ def test_large_coordinates_converge_or_say_that_they_did_not() -> None:
         assert loss.item() == pytest.approx(squared, rel=1e-3)
 
 
+@pytest.mark.parametrize("eps", [1e-2, 1e-3, 1e-4])
+def test_gradient_is_right_at_low_entropy_or_said_not_to_be(eps: float) -> None:
+    x, y = (z.float() for z in structure_clouds(32, 8))
+    x.requires_grad_()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loss, info = sinkhorn_divergence(x, y, blur=eps**0.5, return_info=True)
+    (gradient,) = torch.autograd.grad(loss, x)
+    exact = x.detach().double().requires_grad_()
+    (expected,) = torch.autograd.grad(sinkhorn_divergence(exact, y.double(), blur=eps**0.5, tol=1e-7), exact)
+    assert not info.converged or (gradient - expected).norm() <= 1e-2 * expected.norm()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -353,6 +366,7 @@ def test_bad_input_says_what_was_expected(arguments: dict[str, Tensor], message:
         sinkhorn_divergence(**({"x": torch.ones(4, 3), "y": torch.ones(5, 3)} | arguments))  # type: ignore[arg-type]
 
 
+@settings(max_examples=500)
 @given(
     n=st.integers(1, 12),
     m=st.integers(1, 12),
