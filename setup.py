@@ -7,7 +7,7 @@ NATIVE = Extension(
     sources=["pkdot/transport/_native.c"],
     depends=["pkdot/transport/_sinkhorn.h", "pkdot/transport/_anderson.h"],
     extra_compile_args=["-O3", "-std=gnu11", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"],
-    libraries=["m", "pthread"],
+    libraries=["m", "pthread", "dl"],
     py_limited_api=True,
     optional=True,
 )

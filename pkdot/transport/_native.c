@@ -4,9 +4,11 @@
  * arithmetic is the same however many there are.
  */
 
+#define _GNU_SOURCE /* RTLD_DEFAULT */
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <dlfcn.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -61,21 +63,24 @@ typedef struct {
 } Term;
 
 /* The weighted mean of points, around which they are nearest to zero and single precision has most digits. */
-static void mean_of(double *mean, const double *points, const double *weight, int n, int k) {
+VECTORISED static void mean_of(double *restrict mean, const double *restrict points, const double *restrict weight, int n,
+                               int k) {
     memset(mean, 0, (size_t)k * sizeof(double));
     for (size_t i = 0; i < (size_t)n; i++)
+#pragma omp simd
         for (size_t d = 0; d < (size_t)k; d++) mean[d] += weight[i] * points[i * (size_t)k + d];
 }
 
 /* The largest distance of a point from the mean; NaN where the square of a point is not finite. */
-static double radius(const double *points, const double *mean, int n, int k) {
+VECTORISED static double radius(const double *restrict points, const double *restrict mean, int n, int k) {
     double largest = 0;
     for (size_t i = 0; i < (size_t)n; i++) {
         double square = 0, centred_square = 0;
+#pragma omp simd reduction(+ : square, centred_square)
         for (size_t d = 0; d < (size_t)k; d++) {
-            double z = points[i * (size_t)k + d];
+            double z = points[i * (size_t)k + d], centred = z - mean[d];
             square += z * z;
-            centred_square += (z - mean[d]) * (z - mean[d]);
+            centred_square += centred * centred;
         }
         if (!isfinite(square)) return NAN;
         largest = fmax(largest, centred_square);
@@ -232,9 +237,20 @@ static void *work(void *argument) {
     return NULL;
 }
 
+/* OpenMP's entrance to its pool of threads. The pool of torch waits for work by spinning, and threads of our own would
+ * have to share their cores with it. */
+typedef void (*Parallel)(void (*function)(void *), void *argument, unsigned threads, unsigned flags);
+static Parallel parallel;
+
+static void work_in_parallel(void *call) { work(call); }
+
 static void work_in_threads(Call *call, int threads) {
     pthread_t helpers[MOST_THREADS];
     int started = 0;
+    if (threads > 1 && parallel) {
+        parallel(work_in_parallel, call, (unsigned)threads, 0);
+        return;
+    }
     while (started < threads - 1 && started < MOST_THREADS && !pthread_create(&helpers[started], NULL, work, call))
         started++;
     work(call);
@@ -297,4 +313,7 @@ static PyMethodDef methods[] = {
 
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", NULL, 0, methods, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__native(void) { return PyModule_Create(&module); }
+PyMODINIT_FUNC PyInit__native(void) {
+    parallel = (Parallel)dlsym(RTLD_DEFAULT, "GOMP_parallel"); /* torch is loaded already */
+    return PyModule_Create(&module);
+}

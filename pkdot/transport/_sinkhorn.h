@@ -84,29 +84,34 @@ VECTORISED static void NAME(product_tile)(REAL result[ROWS][COLUMNS], const REAL
     memcpy(result, tile, sizeof tile);
 }
 
+VECTORISED static void NAME(costs_from_products)(REAL *restrict costs, REAL products[ROWS][COLUMNS],
+                                                 const REAL *restrict half_x, const REAL *restrict half_y, int rows,
+                                                 int columns, int stride) {
+    for (int r = 0; r < rows; r++)
+#pragma omp simd
+        for (int c = 0; c < columns; c++) costs[(size_t)r * stride + c] = half_x[r] + half_y[c] - products[r][c];
+}
+
 /* |x_i - y_j|^2 / 2. */
 static void NAME(fill_costs)(NAME(Problem) *p) {
-    REAL product[ROWS][COLUMNS];
+    REAL products[ROWS][COLUMNS];
     const REAL *x[ROWS];
     for (int first = 0; first < p->n; first += ROWS) {
         int rows = p->n - first < ROWS ? p->n - first : ROWS;
         for (int r = 0; r < ROWS; r++) x[r] = p->x + (size_t)(first + (r < rows ? r : 0)) * p->k;
         for (int j = 0; j < p->m; j += COLUMNS) {
             int columns = p->m - j < COLUMNS ? p->m - j : COLUMNS;
-            NAME(product_tile)(product, x, p->y + j, p->stride, p->k);
-            for (int r = 0; r < rows; r++)
-                for (int c = 0; c < columns; c++)
-                    p->kernel[(size_t)(first + r) * p->m + j + c] =
-                        p->half_x[first + r] + p->half_y[j + c] - product[r][c];
+            NAME(product_tile)(products, x, p->y + j, p->stride, p->k);
+            NAME(costs_from_products)(p->kernel + (size_t)first * p->m + j, products, p->half_x + first, p->half_y + j,
+                                      rows, columns, p->m);
         }
     }
 }
 
 /* row_j <- exp(potential_j - scale cost_j - shift), where shift is the largest exponent; returns the shift, and in `sum`
- * what the row sums to with weights b. */
-VECTORISED static REAL NAME(log_sum_exp)(REAL *restrict row, const REAL *restrict potential,
-                                         const REAL *restrict cost, REAL scale, const REAL *restrict b, int m,
-                                         REAL *restrict sum) {
+ * what the row sums to with weights b. The row may be that of the costs. */
+VECTORISED static REAL NAME(log_sum_exp)(REAL *row, const REAL *restrict potential, const REAL *cost, REAL scale,
+                                         const REAL *restrict b, int m, REAL *restrict sum) {
     REAL shift = -INFINITY, total = 0;
 #pragma omp simd reduction(max : shift)
     for (int j = 0; j < m; j++) {
@@ -144,17 +149,41 @@ static void NAME(costs_to_kernel)(NAME(Problem) *p) {
 }
 
 /* f, and then g, at temperature 1 / scale, in one reading of the costs: as soon as f_i is known, row i of the plan is,
- * and its column sums tell by how much g misses. */
-static void NAME(log_sweep)(NAME(Problem) *p, double scale) {
+ * and its column sums tell by how much g misses. `kept`: the rows replace the costs. */
+static void NAME(log_sweep)(NAME(Problem) *p, double scale, int kept) {
     NAME(copy)(p->v, p->g, p->m);
     memset(p->column, 0, (size_t)p->m * sizeof(REAL));
     for (int i = 0; i < p->n; i++) {
-        REAL sum, shift = NAME(log_sum_exp)(p->row, p->v, p->kernel + (size_t)i * p->m, (REAL)scale, p->b, p->m, &sum);
+        REAL *cost = p->kernel + (size_t)i * p->m, *row = kept ? cost : p->row;
+        REAL sum, shift = NAME(log_sum_exp)(row, p->v, cost, (REAL)scale, p->b, p->m, &sum);
         p->f[i] = -((double)shift + log((double)sum));
         REAL factor = p->a[i] / sum;
-        NAME(add_rows)(p->column, &factor, p->row, 1, 0, p->m);
+        p->u[i] = 1 / sum;
+        NAME(add_rows)(p->column, &factor, row, 1, 0, p->m);
     }
     for (int j = 0; j < p->m; j++) p->g[j] -= log((double)p->column[j] + SMALLEST);
+}
+
+VECTORISED static void NAME(scale_row)(REAL *restrict row, REAL factor, const REAL *restrict factors, int m) {
+#pragma omp simd
+    for (int j = 0; j < m; j++) row[j] *= factor * factors[j];
+}
+
+/* From costs and g to the kernel of f and g after one more sweep. */
+static void NAME(make_kernel)(NAME(Problem) *p) {
+    double furthest = 0;
+    NAME(log_sweep)(p, 1, 1);
+    for (int j = 0; j < p->m; j++) {
+        furthest = fmax(furthest, -log((double)p->column[j] + SMALLEST));
+        p->v[j] = 1 / (p->column[j] + (REAL)SMALLEST);
+    }
+    if (furthest < FURTHEST) {
+        for (int i = 0; i < p->n; i++) NAME(scale_row)(p->kernel + (size_t)i * p->m, p->u[i], p->v, p->m);
+        return;
+    }
+    /* A column so small has lost its digits. */
+    NAME(fill_costs)(p);
+    NAME(costs_to_kernel)(p);
 }
 
 /* u = 1 / K v, and the column sums of the kernel so scaled, in one reading of the kernel. */
@@ -186,13 +215,12 @@ static Outcome NAME(solve)(NAME(Problem) *p, double range, Goal goal, Anderson *
     memset(p->g, 0, (size_t)m * sizeof(double));
     double scale = range > START ? START / range : 1, next;
     for (; scale < 1; scale = next) {
-        NAME(log_sweep)(p, scale);
+        NAME(log_sweep)(p, scale, 0);
         next = scale * COOLING < 1 ? scale * COOLING : 1;
         centre(p->g, m);
         for (int j = 0; j < m; j++) p->g[j] *= next / scale;
     }
-    NAME(log_sweep)(p, 1);
-    NAME(costs_to_kernel)(p);
+    NAME(make_kernel)(p);
 
     Outcome outcome = {INFINITY, 0};
     anderson_start(anderson, m);
@@ -214,8 +242,7 @@ static Outcome NAME(solve)(NAME(Problem) *p, double range, Goal goal, Anderson *
             /* A new kernel, from potentials that fit each other: only then do its entries stay in range. */
             for (int j = 0; j < m; j++) p->g[j] += log_v[j];
             NAME(fill_costs)(p);
-            NAME(log_sweep)(p, 1);
-            NAME(costs_to_kernel)(p);
+            NAME(make_kernel)(p);
             anderson_start(anderson, m);
         }
     }
@@ -229,36 +256,29 @@ static Outcome NAME(solve)(NAME(Problem) *p, double range, Goal goal, Anderson *
 }
 
 /* Potentials between x and itself: one potential, relaxed by 2/3. Leaves the last two iterates in g and f, the later in
- * f, and u, v with which the plan is a_i u_i K_ij v_j. */
+ * f, and u, v with which the plan is a_i u_i K_ij v_j. Every point is near itself: the kernel needs no potentials. */
 static Outcome NAME(solve_symmetric)(NAME(Problem) *p, Goal goal) {
     int n = p->n;
+    double *f_next = p->f, *f = p->g, relaxation = 0.5;
+    memset(p->f, 0, (size_t)n * sizeof(double));
+    memset(p->g, 0, (size_t)n * sizeof(double));
     NAME(fill_costs)(p);
-    memset(p->v, 0, (size_t)n * sizeof(REAL));
-    for (int i = 0; i < n; i++) {
-        REAL sum, shift = NAME(log_sum_exp)(p->row, p->v, p->kernel + (size_t)i * n, 1, p->a, n, &sum);
-        p->f[i] = p->g[i] = -((double)shift + log((double)sum)) / 2;
-    }
     NAME(costs_to_kernel)(p);
-    double *log_u = p->f; /* the kernel has absorbed f, and g keeps it */
-    memset(log_u, 0, (size_t)n * sizeof(double));
     Outcome outcome = {INFINITY, 0};
     while (1) {
-        NAME(weighted_exponentials)(p->v, p->a, log_u, n);
+        NAME(weighted_exponentials)(p->v, p->a, f, n);
         outcome.marginal_error = 0;
         memset(p->u, 0, (size_t)n * sizeof(REAL));
         NAME(add_products)(p->u, p->kernel, n, n, p->v, n);
         for (int i = 0; i < n; i++) {
             outcome.marginal_error += fabs((double)p->v[i] * (double)p->u[i] - (double)p->a[i]);
             p->u[i] = 1 / p->u[i];
+            f_next[i] = log((double)p->u[i]);
         }
         outcome.iterations++;
         if (outcome.marginal_error <= goal.tol || outcome.iterations >= goal.max_iter) break;
-        for (int i = 0; i < n; i++) log_u[i] += (log((double)p->u[i]) - log_u[i]) * (2.0 / 3.0);
-    }
-    for (int i = 0; i < n; i++) {
-        double absorbed = p->g[i];
-        p->g[i] = absorbed + log_u[i];
-        p->f[i] = absorbed + log((double)p->u[i]);
+        for (int i = 0; i < n; i++) f[i] += (f_next[i] - f[i]) * relaxation;
+        relaxation = 2.0 / 3.0;
     }
     return outcome;
 }
@@ -301,6 +321,36 @@ static void NAME(column_barycentres)(NAME(Problem) *p) {
         for (int j = 0; j < p->m; j++) mean[(size_t)d * p->m + j] /= p->column[j];
 }
 
+/* Points around their mean in units of the blur, and half their squared lengths. */
+VECTORISED static void NAME(centre_points)(REAL *restrict centred, REAL *restrict half, const double *restrict points,
+                                           const double *restrict mean, double per_blur, int n, int k) {
+    for (size_t i = 0; i < (size_t)n; i++) {
+        REAL square = 0;
+#pragma omp simd reduction(+ : square)
+        for (size_t d = 0; d < (size_t)k; d++) {
+            REAL z = (REAL)((points[i * (size_t)k + d] - mean[d]) * per_blur);
+            centred[i * (size_t)k + d] = z;
+            square += z * z;
+        }
+        half[i] = square / 2;
+    }
+}
+
+/* gradient_i = sign weight_i (point_i - target_i); coordinate d of target i stands, around `mean` in units of the blur,
+ * at i * point_step + d * coordinate_step. */
+VECTORISED static void NAME(point_gradients)(double *restrict gradients, double sign, const double *restrict weight,
+                                             const double *restrict points, const REAL *restrict targets,
+                                             size_t point_step, size_t coordinate_step, const double *restrict mean,
+                                             double blur, int n, int k) {
+    for (size_t i = 0; i < (size_t)n; i++) {
+        double factor = sign * weight[i];
+        for (size_t d = 0; d < (size_t)k; d++) {
+            double target = blur * (double)targets[i * point_step + d * coordinate_step] + mean[d];
+            gradients[i * (size_t)k + d] = factor * (points[i * (size_t)k + d] - target);
+        }
+    }
+}
+
 /* One term of one problem, from the inputs to the results. Returns 0, or -1 where memory is short. */
 static int NAME(run)(const Term *term, double range, Goal goal) {
     size_t n = (size_t)term->n, m = (size_t)term->m, k = (size_t)term->k, most = n > m ? n : m;
@@ -321,18 +371,10 @@ static int NAME(run)(const Term *term, double range, Goal goal) {
     NAME(copy)(p.b, term->b, p.m);
     memset(p.y, 0, k * stride * sizeof(REAL));
     memset(p.half_y, 0, stride * sizeof(REAL));
-    for (size_t i = 0; i < n; i++) {
-        p.half_x[i] = 0;
-        for (size_t d = 0; d < k; d++) {
-            REAL z = p.x[i * k + d] = (REAL)((term->x[i * k + d] - term->mean_x[d]) / goal.blur);
-            p.half_x[i] += z * z / 2;
-        }
-    }
+    NAME(centre_points)(p.x, p.half_x, term->x, term->mean_x, 1 / goal.blur, p.n, p.k);
+    NAME(centre_points)(p.mean, p.half_y, term->y, term->mean_y, 1 / goal.blur, p.m, p.k);
     for (size_t j = 0; j < m; j++)
-        for (size_t d = 0; d < k; d++) {
-            REAL z = p.y[d * stride + j] = (REAL)((term->y[j * k + d] - term->mean_y[d]) / goal.blur);
-            p.half_y[j] += z * z / 2;
-        }
+        for (size_t d = 0; d < k; d++) p.y[d * stride + j] = p.mean[j * k + d];
 
     Outcome outcome = term->symmetric ? NAME(solve_symmetric)(&p, goal) : NAME(solve)(&p, range, goal, &anderson);
     *term->marginal_error = outcome.marginal_error;
@@ -352,19 +394,11 @@ static int NAME(run)(const Term *term, double range, Goal goal) {
     for (size_t j = 0; term->to_b && j < m; j++) term->to_b[j] = term->sign * eps * p.g[j];
     if (term->to_x) {
         NAME(row_barycentres)(&p, points);
-        for (size_t i = 0; i < n; i++)
-            for (size_t d = 0; d < k; d++) {
-                double target = goal.blur * (double)p.mean[i * k + d] + term->mean_y[d];
-                term->to_x[i * k + d] = term->sign * term->a[i] * (term->x[i * k + d] - target);
-            }
+        NAME(point_gradients)(term->to_x, term->sign, term->a, term->x, p.mean, k, 1, term->mean_y, goal.blur, p.n, p.k);
     }
     if (term->to_y) {
         NAME(column_barycentres)(&p);
-        for (size_t j = 0; j < m; j++)
-            for (size_t d = 0; d < k; d++) {
-                double target = goal.blur * (double)p.mean[d * m + j] + term->mean_x[d];
-                term->to_y[j * k + d] = term->sign * term->b[j] * (term->y[j * k + d] - target);
-            }
+        NAME(point_gradients)(term->to_y, term->sign, term->b, term->y, p.mean, 1, m, term->mean_x, goal.blur, p.m, p.k);
     }
     release(memory);
     return 0;

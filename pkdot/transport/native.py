@@ -23,7 +23,7 @@ _MOST_SWEEPS = 300
 # Below this marginal error single precision would be the limit.
 _SINGLE_TOL = 2e-5
 # Entries of the cost matrices below which threads cost more than they bring: one may have to wait for a free core.
-_WORTH_A_THREAD = 3 * 200 * 200
+_WORTH_A_THREAD = 3 * 100 * 100
 
 
 def available() -> bool:
