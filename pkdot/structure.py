@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from pkdot.ranking import columns_at_ranks
+
 Select = Literal["nearest", "farthest", "stratified", "shared"]
 Shift = Literal["none", "min"]
 
 # Lengths whose squares are in the range of single precision.
 _SHORTEST, _LONGEST = 1e-15, 1e15
 # Entries of a structure matrix that are held at once.
-_BLOCK_ENTRIES = 2**22
+_BLOCK_ENTRIES = 2**21
 
 
 def cosine_structure(z: Tensor) -> Tensor:
@@ -57,6 +59,12 @@ def unit_rows(z: Tensor) -> Tensor:
         length = torch.linalg.vector_norm(torch.where(alive, z, 1.0), dim=-1, keepdim=True)
     unit: Tensor = z / length
     return unit
+
+
+def distances(z: Tensor) -> Tensor:
+    """Euclidean distances ``(*, B, B)`` between rows of ``(*, B, d)``; equal rows are at 0 and get no gradient."""
+    # Without the expansion into inner products, which loses small distances to rounding.
+    return torch.cdist(z, z, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _squares_fit(length: Tensor) -> bool:
@@ -126,7 +134,7 @@ def find_anchors(unit: Tensor, k: int, *, select: Select, exclude_self: bool = T
     found = []
     for rows in _row_blocks(unit):
         structure = unit[..., rows, :] @ unit.mT
-        anchors = _rank(structure, rows.start, k, select, exclude_self=exclude_self)
+        anchors = _rank(structure, rows.start, k, select, exclude_self=exclude_self, in_place=True)
         found.append((anchors, structure.gather(-1, anchors)))
     anchors, similarities = (torch.cat(part, dim=-2) for part in zip(*found, strict=True))
     return anchors, similarities
@@ -159,13 +167,16 @@ def smallest_similarity(unit: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         return (unit @ unit.mT).amin((-2, -1), keepdim=True)
     with torch.no_grad():
-        smallest = [(unit[..., rows, :] @ unit.mT).flatten(-2).min(-1) for rows in _row_blocks(unit)]
-        value, block = torch.stack([found.values for found in smallest]).min(0)
-        starts = torch.tensor([rows.start for rows in _row_blocks(unit)], device=unit.device)
-        place = torch.stack([found.indices for found in smallest]).gather(0, block.unsqueeze(0)).squeeze(0)
-        first, second = starts[block] + place // unit.shape[-2], place % unit.shape[-2]
-    one, other = (unit.gather(-2, i[..., None, None].expand(*value.shape, 1, unit.shape[-1])) for i in (first, second))
-    return (one * other).sum(-1, keepdim=True)
+        # The structure is symmetric: what stands left of a block of rows has been seen above it.
+        minima = [(unit[..., rows, :] @ unit[..., rows.start :, :].mT).amin(-1) for rows in _row_blocks(unit)]
+        first = torch.cat(minima, dim=-1).argmin(-1)
+        second = (_row(unit, first) @ unit.mT).argmin(-1).squeeze(-1)
+    return (_row(unit, first) * _row(unit, second)).sum(-1, keepdim=True)
+
+
+def _row(unit: Tensor, place: Tensor) -> Tensor:
+    """``(*, B, d)`` and ``(*)`` to ``(*, 1, d)``."""
+    return unit.gather(-2, place[..., None, None].expand(*place.shape, 1, unit.shape[-1]))
 
 
 class _Entries(torch.autograd.Function):
@@ -218,23 +229,22 @@ def _shared_columns(sums: Tensor, k: int) -> Tensor:
     return rank[..., _evenly_spaced(k, sums.shape[-1], rank.device)].sort().values.unsqueeze(-2)
 
 
-def _rank(structure: Tensor, first: int, k: int, select: Select, *, exclude_self: bool) -> Tensor:
-    """The anchors of some rows of a structure matrix, from ``first`` on."""
+def _rank(
+    structure: Tensor, first: int, k: int, select: Select, *, exclude_self: bool, in_place: bool = False
+) -> Tensor:
+    """The anchors of some rows of a structure matrix, from ``first`` on; ``in_place`` their own entries may change."""
     largest = select != "farthest"
     candidates = structure.shape[-1]
     if exclude_self:
-        structure, candidates = (
-            _without_own(structure.clone(), first, -torch.inf if largest else torch.inf),
-            candidates - 1,
-        )
+        structure = structure if in_place else structure.clone()
+        structure = _without_own(structure, first, -torch.inf if largest else torch.inf)
+        candidates -= 1
     if select == "stratified":
-        rank = structure.sort(descending=True, stable=True).indices
-        return rank[..., _evenly_spaced(k, candidates, rank.device)]
+        return columns_at_ranks(structure, _evenly_spaced(k, candidates, structure.device))
     if not torch.compiler.is_compiling():
-        values, anchors = structure.topk(k, largest=largest)
-        beyond = structure >= values[..., -1:] if largest else structure <= values[..., -1:]
-        if not bool((beyond.sum(-1) > k).any()):
-            anchors = anchors.sort().values
+        values, anchors = structure.topk(min(k + 1, structure.shape[-1]), largest=largest)
+        if not bool((values[..., k - 1 : k] == values[..., k:]).any()):
+            anchors = anchors[..., :k].sort().values
             order = structure.gather(-1, anchors).sort(descending=largest, stable=True).indices
             return anchors.gather(-1, order)
     # Of equal candidates those with the smaller index, which topk does not promise.
@@ -290,8 +300,18 @@ def anchor_clouds(
         raise ValueError(f"shift is {shift!r}; expected one of {', '.join(get_args(Shift))}.")
     with torch.autocast(student.device.type, enabled=False):
         unit_s, unit_t = unit_rows(student), unit_rows(teacher.detach())
-        anchors, x_t = find_anchors(unit_t, k, select=select, exclude_self=exclude_self)
-        x_s = similarities_to(unit_s, anchors)
-        if shift == "min":
-            x_s, x_t = x_s - smallest_similarity(unit_s), x_t - smallest_similarity(unit_t)
+        _, x_s, x_t = described_by_anchors(unit_s, unit_t, k, select=select, shift=shift, exclude_self=exclude_self)
     return x_s, x_t
+
+
+def described_by_anchors(
+    student: Tensor, teacher: Tensor, k: int, *, select: Select, shift: Shift, exclude_self: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The anchors, and the clouds of :func:`anchor_clouds`, from unit rows; no B x B matrix is kept."""
+    anchors, x_t = find_anchors(teacher, k, select=select, exclude_self=exclude_self)
+    x_s = similarities_to(student, anchors)
+    if shift == "min":
+        # The farthest anchors have the smallest similarity among them.
+        smallest = x_t.amin((-2, -1), keepdim=True) if select == "farthest" else smallest_similarity(teacher)
+        x_s, x_t = x_s - smallest_similarity(student), x_t - smallest
+    return anchors, x_s, x_t

@@ -125,11 +125,24 @@ class Task:
             case "corn":
                 return corn_loss(prediction, target)
             case "ccc":
-                return concordance_loss(prediction, self._encode(target, prediction))
+                return concordance_loss(prediction, self.encode(target, prediction))
             case _:
-                return functional.mse_loss(prediction, self._encode(target, prediction))
+                return functional.mse_loss(prediction, self.encode(target, prediction))
 
-    def _encode(self, target: Tensor, prediction: Tensor) -> Tensor:
+    def sample_losses(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """``(B,)`` losses of labelled samples, one by one; a regression's is its squared error, in the head's units."""
+        prediction = _at_least_float32(prediction)
+        if self.kind == "regression":
+            return (prediction - self.encode(target, prediction)).square().mean(-1)
+        if self.loss == "cross-entropy":
+            return functional.cross_entropy(prediction, target, reduction="none")
+        asked, above = _corn_questions(prediction, target)
+        return (
+            functional.binary_cross_entropy_with_logits(prediction, above, reduction="none").where(asked, 0.0).sum(-1)
+        )
+
+    def encode(self, target: Tensor, prediction: Tensor) -> Tensor:
+        """Regression targets in the units in which the head answers, and in the prediction's dtype."""
         target = target.to(prediction)
         if not self.center:
             return target
@@ -196,10 +209,14 @@ def corn_loss(prediction: Tensor, target: Tensor) -> Tensor:
         prediction: ``(B, C - 1)`` logits.
         target: ``(B,)`` int64 levels 0..C-1.
     """
-    levels = torch.arange(prediction.shape[-1], device=prediction.device)
-    asked = target.unsqueeze(-1) >= levels
-    above = (target.unsqueeze(-1) > levels).to(prediction.dtype)
+    asked, above = _corn_questions(prediction, target)
     return functional.binary_cross_entropy_with_logits(prediction[asked], above[asked])
+
+
+def _corn_questions(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Which levels each sample is asked about, and its answers."""
+    levels = torch.arange(prediction.shape[-1], device=prediction.device)
+    return target.unsqueeze(-1) >= levels, (target.unsqueeze(-1) > levels).to(prediction.dtype)
 
 
 def concordance_loss(prediction: Tensor, target: Tensor) -> Tensor:

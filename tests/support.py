@@ -42,21 +42,21 @@ def write_vectors(
     seed: int = 0,
     task: str = "classification",
     name: str = "toy",
+    names: tuple[str, ...] = ("low", "high"),
 ) -> Path:
     """A manifest of two vectors: ``strong`` tells the class well, ``weak`` a little."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
     n = subjects * per_subject
-    level = np.tile(np.arange(per_subject) % 2, subjects)
-    sign = (2 * level - 1)[:, None]
+    level = np.tile(np.arange(per_subject) % len(names), subjects)
+    sign = (2 * level - len(names) + 1)[:, None]
     np.save(folder / "weak.npy", (0.5 * sign + generator.normal(size=(n, 4))).astype(np.float32))
     np.save(folder / "strong.npy", (2.0 * sign + generator.normal(size=(n, 3))).astype(np.float32))
     regression = task == "regression"
-    names = ["low", "high"]
     cells = [f"{sign[i, 0] + generator.normal():.4f}" if regression else names[level[i]] for i in range(n)]
     rows = [f"s{i:03d},p{i // per_subject:02d},{cell}" for i, cell in enumerate(cells)]
     (folder / "samples.csv").write_text("id,subject,answer\n" + "\n".join(rows) + "\n")
-    classes = "" if regression else 'classes = ["low", "high"]'
+    classes = "" if regression else f"classes = {json.dumps(names)}"
     (folder / "dataset.toml").write_text(DATASET_TOML.format(name=name, task=task, target="answer", classes=classes))
     return folder
 

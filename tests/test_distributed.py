@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from pkdot import losses
 from pkdot.distributed import gather_with_gradient, is_distributed
 from pkdot.losses import OTDistillLoss, StructureKLLoss, StructureMSELoss
 
@@ -16,7 +17,18 @@ LOSSES: dict[str, torch.nn.Module] = {
     "anchors": OTDistillLoss(topk=3, select="shared", transport="anchors", blur=0.3, tol=1e-7),
     "mse": StructureMSELoss(),
     "kl": StructureKLLoss(),
+    "sp": losses.SPLoss(),
+    "rkd": losses.RKDLoss(),
+    "pkt": losses.PKTLoss(),
+    "cc": losses.CCLoss(),
 }
+EQUAL_WIDTHS: dict[str, torch.nn.Module] = {
+    "mmd": losses.MMDLoss(),
+    "dist": losses.DISTLoss(),
+    "pearson": losses.PearsonLoss(),
+    "ccc": losses.CCCLoss(),
+}
+TOLD_MORE = ("mad", "mt-ot", "crd")
 
 
 def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -35,7 +47,31 @@ def gradients(start: int, stop: int) -> dict[str, torch.Tensor]:
     for name, loss in LOSSES.items():
         value = loss(features[start:stop] @ weight, teacher[start:stop])
         found[name] = torch.autograd.grad(value, weight)[0]
-    return found
+    for name, loss in EQUAL_WIDTHS.items():
+        value = loss(features[start:stop] @ weight, teacher[start:stop, :4])
+        found[name] = torch.autograd.grad(value, weight)[0]
+    return found | told_more(weight, features, teacher, slice(start, stop))
+
+
+def told_more(
+    weight: torch.Tensor, features: torch.Tensor, teacher: torch.Tensor, rows: slice
+) -> dict[str, torch.Tensor]:
+    """The same of the losses that need more than two embeddings."""
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(8, 3, generator=generator, dtype=torch.float64)
+    others = torch.randn(2, 8, 6, generator=generator, dtype=torch.float64)
+    errors, labelled = torch.rand(2, 8, generator=generator), torch.arange(8) % 3 > 0
+    torch.manual_seed(2)  # the same memories and negatives in every process
+    crd = losses.CRDLoss(student_width=4, teacher_width=6, samples=8, width=3, negatives=5).double()
+    student = features[rows] @ weight
+    values = {
+        "mad": losses.MADLoss()(student, teacher[rows], teacher_prediction=logits[rows]),
+        "mt-ot": losses.MultiTeacherOTLoss(choice="sample", topk=3, tol=1e-7)(
+            student, teacher[rows], teachers=others[:, rows], errors=errors[:, rows], labelled=labelled[rows]
+        ),
+        "crd": crd(student, teacher[rows], index=torch.arange(8)[rows]),
+    }
+    return {name: torch.autograd.grad(value, weight, retain_graph=True)[0] for name, value in values.items()}
 
 
 def work(rank: int, folder: str) -> None:
@@ -67,7 +103,7 @@ def test_rows_come_in_the_order_of_the_ranks(two_processes: list[dict[str, Any]]
         assert results["gathered"].tolist() == [[0, 0], [1, 1], [1, 1]]
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", [*LOSSES, *EQUAL_WIDTHS, *TOLD_MORE])
 @pytest.mark.parametrize("share", SHARES)
 def test_mean_gradient_of_two_processes_is_that_of_one(
     share: str, loss: str, two_processes: list[dict[str, Any]]

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pkdot import anchor_clouds, cosine_structure, topk_anchors
+from pkdot.ranking import columns_at_ranks
 
 
 def embeddings(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -193,3 +194,14 @@ def test_equal_candidates_are_taken_in_the_order_of_their_indices() -> None:
     assert topk_anchors(structure, 3)[0].tolist() == [3, 1, 2]
     assert topk_anchors(structure, 4)[1].tolist() == [0, 2, 3, 4]
     assert topk_anchors(structure, 2, select="farthest")[1].tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (3, 1), (40, 17), (2, 30, 30), (600, 600)])
+def test_columns_at_ranks_are_those_of_a_stable_sort(shape: tuple[int, ...]) -> None:
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(0)).mul(4).round() / 4
+    values = torch.where(values == 0, -0.0 * values.sign() - 0.0, values)
+    values.reshape(-1)[: values.numel() // 7] = -torch.inf
+    ranks = torch.arange(0, shape[-1], 2)
+    expected = values.sort(descending=True, stable=True).indices[..., ranks]
+    assert torch.equal(columns_at_ranks(values, ranks), expected)
+    assert torch.equal(columns_at_ranks(values.double(), ranks), expected)

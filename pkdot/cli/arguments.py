@@ -83,6 +83,8 @@ def _words(table: dict[str, Any], prefix: str) -> list[str]:
         elif isinstance(value, bool):
             group, _, name = flag.rpartition(".")
             words.append(flag if value else f"{group}.no-{name}" if group else f"--no-{flag[2:]}")
+        elif isinstance(value, list):
+            words += [flag, *map(str, value)] if value else []
         else:
             words += [flag, str(value)]
     return words

@@ -1,7 +1,7 @@
 """What a data set is to the rest of the house: a schema, records, and batches of tensors."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -37,6 +37,11 @@ class Schema:
     modalities: dict[str, Modality]
     prevalent: tuple[str, ...]
     privileged: tuple[str, ...]
+
+    def prevalent_only(self) -> "Schema":
+        """The same data set without its privileged modalities."""
+        modalities = {name: self.modalities[name] for name in self.prevalent}
+        return replace(self, modalities=modalities, privileged=())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; the inverse of :meth:`from_dict`."""

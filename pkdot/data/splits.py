@@ -7,6 +7,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -33,6 +34,10 @@ def split_dataset(records: Sequence[Record], config: DataConfig) -> Splits:
     the subjects, at least one each, and every class is in every split where there are subjects enough. Somebody of
     whom nothing is labelled can only train. Which subject goes where does not depend on the order of the records.
 
+    With ``config.folds`` the subjects are dealt out to so many folds, of which ``config.fold`` is the test split, and
+    the validation split is drawn from the others; with ``"loso"`` the folds are the subjects in the order of their
+    names.
+
     ``protocol="released"`` draws clips instead, so that the same faces are in all splits, and warns of it.
 
     Raises:
@@ -41,11 +46,19 @@ def split_dataset(records: Sequence[Record], config: DataConfig) -> Splits:
     """
     own = [record.split is not None for record in records]
     if any(own):
-        if config.protocol == "released":
-            raise ValueError('protocol "released" draws clips at random, but this data set brings its own split.')
+        if config.protocol == "released" or config.folds:
+            what = "folds divide the subjects" if config.folds else 'protocol "released" draws clips'
+            raise ValueError(f"{what} at random, but this data set brings its own split.")
         parts = _own_split(records)
         missing = {name: getattr(config, name) for name in ("test", "val") if not parts[name]}
         parts |= _draw(records, parts["train"], missing, config.split_seed)
+    elif config.folds:
+        test = fold_members(records, config.folds, config.split_seed)
+        if config.fold >= len(test):
+            raise ValueError(f"fold {config.fold} of {len(test)} folds: expected 0 to {len(test) - 1}.")
+        held_out = set(test[config.fold])
+        others = [index for index in range(len(records)) if index not in held_out]
+        parts = {"test": test[config.fold], **_draw(records, others, {"val": config.val}, config.split_seed)}
     else:
         clips = config.protocol == "released"
         if clips:
@@ -60,15 +73,37 @@ def split_dataset(records: Sequence[Record], config: DataConfig) -> Splits:
     return Splits(*(np.array(sorted(parts[name]), dtype=np.int64) for name in SPLITS))
 
 
-def labelled_mask(records: Sequence[Record], splits: Splits, share: float, seed: int) -> np.ndarray:
+def fold_members(records: Sequence[Record], folds: int | Literal["loso"], seed: int) -> list[list[int]]:
+    """Indices of the records in each fold, subject by subject; somebody of whom nothing is labelled is in none.
+
+    Raises:
+        ValueError: fewer subjects with a label than folds, or fewer than three.
+    """
+    groups = _groups(records, range(len(records)))
+    known = [name for name, members in groups.items() if any(records[i].target is not None for i in members)]
+    count = len(known) if folds == "loso" else folds
+    if count > len(known) or len(known) < 3:
+        raise ValueError(
+            f"{count} folds and a validation split need as many subjects with a label, at least 3; got {len(known)}."
+        )
+    if folds == "loso":
+        return [groups[name] for name in known]
+    places = {str(fold): len(known) // count + (fold < len(known) % count) for fold in range(count)}
+    dealt = _deal(_classes_of(records, {name: groups[name] for name in known}), places, _generator(seed, purpose=2))
+    return [sorted(index for name in dealt[str(fold)] for index in groups[name]) for fold in range(count)]
+
+
+def labelled_mask(
+    records: Sequence[Record], splits: Splits, share: float, seed: int, *, by: Literal["subject", "sample"] = "subject"
+) -> np.ndarray:
     """Which records have a label that may be used: ``(n,)`` bool.
 
     Outside the training split that is every record with a target. Inside it, ``share`` of the subjects who have
-    labels keep them (at least one subject, and of every class somebody, where the number allows); where each record
-    is its own subject this is a share of the samples. The others stay as unlabelled pairs.
+    labels keep them (at least one subject, and of every class somebody, where the number allows), or of the samples.
+    The others stay as unlabelled pairs.
     """
     mask = np.array([record.target is not None for record in records])
-    subjects = _groups(records, (int(index) for index in splits.train if mask[index]))
+    subjects = _groups(records, (int(index) for index in splits.train if mask[index]), clips=by == "sample")
     keep = max(1, round(share * len(subjects)))
     if keep >= len(subjects):
         return mask

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pkdot.losses._inputs import anchor_count
-from pkdot.structure import Select, Shift, find_anchors, similarities_to, smallest_similarity, unit_rows
+from pkdot.structure import Select, Shift, described_by_anchors, unit_rows
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,10 @@ def anchor_similarities(
     """Similarities of each sample to its anchors, which the teacher's structure chooses; no B x B matrix is kept."""
     unit_s, unit_t = unit_rows(student), unit_rows(teacher.detach())
     batch = student.shape[-2]
-    anchors, kept_t = find_anchors(unit_t, anchor_count(topk, batch), select=select)
-    kept_s = similarities_to(unit_s, anchors)
+    anchors, kept_s, kept_t = described_by_anchors(
+        unit_s, unit_t, anchor_count(topk, batch), select=select, shift=shift
+    )
     own = anchors == torch.arange(batch, device=anchors.device).unsqueeze(-1)
-    if shift == "min":
-        kept_s, kept_t = kept_s - smallest_similarity(unit_s), kept_t - smallest_similarity(unit_t)
     return AnchorSimilarities(kept_s, kept_t, anchors, own, unit_t)
 
 

@@ -1,12 +1,39 @@
-"""What every loss checks about its two inputs, and what it makes of ``topk``."""
+"""What every loss checks about its inputs, how exactly it computes, and what it makes of ``topk``."""
 
+import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Concatenate, Literal, ParamSpec
 
 import torch
 from torch import Tensor
 
 from pkdot.distributed import gather_with_gradient
+
+Inputs = Literal["embedding", "prediction"]
+"""Which of a model's outputs a loss compares."""
+
+TaskKind = Literal["classes", "regression"]
+"""What the predictions have to be: logits of classes, or regression outputs."""
+
+P = ParamSpec("P")
+
+
+def full_precision(
+    loss: Callable[Concatenate[Tensor, Tensor, P], Tensor],
+) -> Callable[Concatenate[Tensor, Tensor, P], Tensor]:
+    """Let a loss of student and teacher compute in float32 at least, also under autocast, from a detached teacher."""
+
+    @functools.wraps(loss)
+    def in_full_precision(student: Tensor, teacher: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        with torch.autocast(student.device.type, enabled=False):
+            return loss(_at_least_float32(student), _at_least_float32(teacher.detach()), *args, **kwargs)
+
+    return in_full_precision
+
+
+def _at_least_float32(z: Tensor) -> Tensor:
+    return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
 def check_pair(student: Tensor, teacher: Tensor) -> None:
@@ -27,6 +54,38 @@ def check_pair(student: Tensor, teacher: Tensor) -> None:
             raise ValueError(f"{name} has NaN or infinity in {bad} of {finite.numel()} rows; expected finite values.")
 
 
+def check_outputs(student: Tensor, teacher: Tensor, *, classes: int = 1) -> None:
+    """Raise ``ValueError`` unless both are finite and of one shape ``(*, B, C)`` with at least so many columns."""
+    check_pair(student, teacher)
+    if student.shape != teacher.shape or student.shape[-1] < classes:
+        raise ValueError(
+            f"outputs have shapes {tuple(student.shape)} and {tuple(teacher.shape)}; expected one (*, B, C), "
+            f"C >= {classes}."
+        )
+
+
+def check_width(student: Tensor, teacher: Tensor) -> None:
+    """Raise ``ValueError`` unless both are finite and of one shape ``(*, B, d)``."""
+    check_pair(student, teacher)
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"student has width {student.shape[-1]}, teacher {teacher.shape[-1]}; expected the same. The module "
+            "learns to translate: give it student_width and teacher_width."
+        )
+
+
+def labelled_rows(labelled: Tensor | None, target: Tensor, outputs: Tensor) -> Tensor:
+    """``(B,)`` bool: the rows that have labels, all of them for None. Raises ``ValueError`` if lengths differ."""
+    if labelled is None:
+        labelled = torch.ones(len(outputs), dtype=torch.bool, device=outputs.device)
+    if outputs.dim() != 2 or len(target) != len(outputs) or labelled.shape != outputs.shape[:1]:
+        raise ValueError(
+            f"outputs have shape {tuple(outputs.shape)}, target {tuple(target.shape)}, labelled "
+            f"{tuple(labelled.shape)}; expected (B, C), (B, ...) and (B,)."
+        )
+    return labelled
+
+
 def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     """Raise ``ValueError`` unless ``value`` is one of ``choices``."""
     choices = tuple(choices)
@@ -38,6 +97,13 @@ def check_positive(name: str, value: float) -> None:
     """Raise ``ValueError`` unless ``value`` is a finite number above 0."""
     if not 0 < value < float("inf"):
         raise ValueError(f"{name} is {value}; expected a finite number above 0.")
+
+
+def check_weights(**weights: float) -> None:
+    """Raise ``ValueError`` unless all are finite numbers, none of them negative."""
+    for name, value in weights.items():
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"{name} is {value}; expected a finite number of at least 0.")
 
 
 def check_topk(topk: int | float) -> None:
@@ -57,7 +123,7 @@ def anchor_count(topk: int | float, batch: int) -> int:
 
 def no_loss(student: Tensor) -> Tensor:
     """Zero, with a zero gradient, in float32 at least."""
-    return (student.to(torch.promote_types(student.dtype, torch.float32)) * 0.0).sum()
+    return (_at_least_float32(student) * 0.0).sum()
 
 
 def gather_pair(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,10 @@
-"""Losses on the logits of a classifier."""
+"""Losses on the logits of a classifier, sample by sample."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from pkdot.losses._inputs import check_pair, check_positive
+from pkdot.losses._inputs import Inputs, TaskKind, check_outputs, check_positive, full_precision, no_loss
 
 
 def kd_loss(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
@@ -29,23 +28,62 @@ def kd_loss(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Te
         ValueError: shapes differ, fewer than two classes, values are not finite, ``temperature`` is not positive.
     """
     check_positive("temperature", temperature)
-    check_pair(student, teacher)
-    if student.shape != teacher.shape or student.shape[-1] < 2:
-        raise ValueError(
-            f"logits have shapes {tuple(student.shape)} and {tuple(teacher.shape)}; expected one (*, B, C), C >= 2."
-        )
-    with torch.autocast(student.device.type, enabled=False):
-        log_s, log_t = (
-            (z.to(torch.promote_types(z.dtype, torch.float32)) / temperature).log_softmax(-1)
-            for z in (student, teacher.detach())
-        )
-        return temperature**2 * (log_t.exp() * (log_t - log_s)).sum(-1).mean()
+    check_outputs(student, teacher, classes=2)
+    return _divergence(student, teacher, temperature) if student.numel() else no_loss(student)
+
+
+def logitstd_loss(student: Tensor, teacher: Tensor, *, temperature: float = 2.0) -> Tensor:
+    r"""Knowledge distillation between standardised logits: only the shape of a prediction counts.
+
+    .. math::
+        \frac1B \sum_i \mathrm{KL}\big(\mathrm{softmax}(\hat z^T_i / T) \,\|\, \mathrm{softmax}(\hat z^S_i / T)\big),
+        \qquad \hat z_i = (z_i - \bar z_i) / \sigma(z_i)
+
+    with the mean and the standard deviation of each sample's own logits. Sun et al., CVPR 2024 (arXiv 2403.01427),
+    T = 2 as there, and without the factor :math:`T^2`, as in torchdistill; the authors multiply by it. Use it where the
+    student is too small to reach the size of the teacher's logits. Two classes leave nothing: every standardised pair
+    of logits is the same up to its sign.
+
+    Args:
+        student: ``(*, B, C)`` logits, which get the gradient; C >= 3.
+        teacher: ``(*, B, C)`` logits, detached.
+        temperature: T, in standard deviations.
+
+    Returns:
+        A scalar, in float32 at least.
+
+    Raises:
+        ValueError: shapes differ, fewer than three classes, values are not finite, ``temperature`` is not positive.
+    """
+    check_positive("temperature", temperature)
+    check_outputs(student, teacher, classes=3)
+    return _standardised_divergence(student, teacher, temperature) if student.numel() else no_loss(student)
+
+
+@full_precision
+def _divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    log_s, log_t = (student / temperature).log_softmax(-1), (teacher / temperature).log_softmax(-1)
+    return temperature**2 * (log_t.exp() * (log_t - log_s)).sum(-1).mean()
+
+
+@full_precision
+def _standardised_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    return _divergence(_standardised(student), _standardised(teacher), temperature) / temperature**2
+
+
+def _standardised(logits: Tensor) -> Tensor:
+    deviation = logits - logits.mean(-1, keepdim=True)
+    spread = deviation.square().sum(-1, keepdim=True) / (logits.shape[-1] - 1)
+    # Of equal logits the root has no gradient, and no shape.
+    alive = spread > 0
+    return deviation / (spread.where(alive, 1.0).sqrt() + 1e-7)
 
 
 class KDLoss(nn.Module):
     """:func:`kd_loss` as a module."""
 
-    inputs: ClassVar[Literal["embedding", "prediction"]] = "prediction"
+    inputs: ClassVar[Inputs] = "prediction"
+    task: ClassVar[TaskKind] = "classes"
 
     def __init__(self, *, temperature: float = 4.0) -> None:
         super().__init__()
@@ -55,3 +93,20 @@ class KDLoss(nn.Module):
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Two ``(*, B, C)`` to a scalar."""
         return kd_loss(student, teacher, temperature=self.temperature)
+
+
+class LogitStdLoss(nn.Module):
+    """:func:`logitstd_loss` as a module."""
+
+    inputs: ClassVar[Inputs] = "prediction"
+    task: ClassVar[TaskKind] = "classes"
+    classes: ClassVar[int] = 3
+
+    def __init__(self, *, temperature: float = 2.0) -> None:
+        super().__init__()
+        check_positive("temperature", temperature)
+        self.temperature = temperature
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Two ``(*, B, C)`` to a scalar."""
+        return logitstd_loss(student, teacher, temperature=self.temperature)

@@ -15,6 +15,7 @@ from pkdot.transport.histograms import histogram_divergence
 
 Transport = Literal["rows", "anchors"]
 Divergence = Literal["sinkhorn", "mse", "kl"]
+Debias = bool | Literal["student"]
 
 
 def ot_distill_loss(
@@ -28,7 +29,7 @@ def ot_distill_loss(
     blur: float = 0.1,
     temperature: float = 0.1,
     shift: Shift = "none",
-    debias: bool = True,
+    debias: Debias = True,
     tol: float = 1e-3,
     backend: str = "auto",
 ) -> Tensor:
@@ -84,7 +85,9 @@ def ot_distill_loss(
         temperature: :math:`\tau`, in units of cosine similarity (``anchors`` and ``kl``).
         shift: ``min`` subtracts each matrix's smallest entry, as released (``rows`` and ``mse``); a softmax does not
             see it.
-        debias: subtract the self terms, so that equal structures cost 0.
+        debias: subtract the self terms, so that equal structures cost 0. ``student`` subtracts the student's only: the
+            gradient is the same, a third of the work is saved, and the value is off by a constant of the teacher's
+            (``rows``; with ``anchors`` it is as True).
         tol: L1 marginal error at which a problem is solved.
         backend: see :func:`pkdot.transport.divergence.sinkhorn_divergence`.
 
@@ -96,7 +99,7 @@ def ot_distill_loss(
         ValueError: shapes do not fit, values are not finite, a setting is out of range.
         RuntimeError: the gradient is differentiated again.
     """
-    _check(topk, select, transport, divergence, blur, temperature, shift, tol, backend)
+    _check(topk, select, transport, divergence, blur, temperature, shift, debias, tol, backend)
     check_pair(student, teacher)
     if student.shape[-2] < 2:
         return no_loss(student)
@@ -107,13 +110,22 @@ def ot_distill_loss(
     with torch.autocast(student.device.type, enabled=False):
         kept = anchor_similarities(student, teacher, topk=topk, select=select, shift=shift)
         if transport == "rows":
-            loss = sinkhorn_divergence(kept.student, kept.teacher, blur=blur, debias=debias, tol=tol, backend=backend)
+            nothing = kept.teacher.new_zeros(kept.teacher.shape[:-2]) if debias == "student" else None
+            loss = sinkhorn_divergence(
+                kept.student,
+                kept.teacher,
+                blur=blur,
+                debias=bool(debias),
+                y_self=nothing,
+                tol=tol,
+                backend=backend,
+            )
         else:
             p_s, p_t = (
                 log_distributions(z, kept.own, temperature).exp().flatten(0, -2) for z in (kept.student, kept.teacher)
             )
             cost = _anchor_costs(kept, shared=select == "shared")
-            loss = histogram_divergence(p_s, p_t, cost, blur=blur, debias=debias, tol=tol)
+            loss = histogram_divergence(p_s, p_t, cost, blur=blur, debias=bool(debias), tol=tol)
         return loss.mean()
 
 
@@ -164,13 +176,13 @@ class OTDistillLoss(nn.Module):
         blur: float = 0.1,
         temperature: float = 0.1,
         shift: Shift = "none",
-        debias: bool = True,
+        debias: Debias = True,
         tol: float = 1e-3,
         backend: str = "auto",
         gather: bool = True,
     ) -> None:
         super().__init__()
-        _check(topk, select, transport, divergence, blur, temperature, shift, tol, backend)
+        _check(topk, select, transport, divergence, blur, temperature, shift, debias, tol, backend)
         self.topk, self.select, self.transport, self.divergence = topk, select, transport, divergence
         self.blur, self.temperature, self.shift, self.debias = blur, temperature, shift, debias
         self.tol, self.backend, self.gather = tol, backend, gather
@@ -212,6 +224,7 @@ def _check(
     blur: float,
     temperature: float,
     shift: str,
+    debias: Debias,
     tol: float,
     backend: str,
 ) -> None:
@@ -224,5 +237,7 @@ def _check(
         ("backend", backend, BACKENDS),
     ):
         check_choice(name, value, choices)
+    if debias not in (True, False, "student"):
+        raise ValueError(f"debias is {debias!r}; expected True, False or 'student'.")
     for name, number in (("blur", blur), ("temperature", temperature), ("tol", tol)):
         check_positive(name, number)

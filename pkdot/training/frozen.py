@@ -54,9 +54,9 @@ def model_config(plain: dict[str, Any]) -> ModelConfig:
 class FrozenTeacher:
     """Answers for a batch: from memory, by sample id, after :meth:`remember`, otherwise by a forward pass."""
 
-    def __init__(self, model: nn.Module, schema: Schema, device: torch.device) -> None:
+    def __init__(self, model: nn.Module, schema: Schema, width: int, device: torch.device) -> None:
         self._model = model.to(device).eval().requires_grad_(False)
-        self.schema = schema
+        self.schema, self.width = schema, width
         self._names = tuple(schema.modalities)
         self._device = device
         self._rows: dict[str, int] = {}
@@ -66,7 +66,7 @@ class FrozenTeacher:
     def load(cls, path: Path, device: torch.device) -> "FrozenTeacher":
         """The teacher of a run folder."""
         trained = load_trained(RunFolder(path), TEACHERS, "teacher")
-        return cls(trained.model, trained.schema, device)
+        return cls(trained.model, trained.schema, model_config(trained.metadata["model"]).width, device)
 
     def predict(self, loader: Loader) -> Predictions:
         """The teacher's answers for all samples of a loader."""

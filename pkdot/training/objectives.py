@@ -1,17 +1,15 @@
 """What a step of teacher and student minimises."""
 
-import inspect
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from pkdot.config import DistillConfig
 from pkdot.data.batch import Batch
 from pkdot.data.loader import Loader
-from pkdot.losses import LOSSES
 from pkdot.model import Output
 from pkdot.tasks import Task
+from pkdot.training.distillation import Distillation
 from pkdot.training.evaluation import predict, run_model
 from pkdot.training.frozen import FrozenTeacher
 
@@ -62,12 +60,12 @@ class TeacherObjective:
 
 
 class StudentObjective(TeacherObjective):
-    """Task loss + weight x distillation loss, on the prevalent modalities.
+    """Task loss + weighted distillation losses, on the prevalent modalities.
 
     Args:
-        criterion: the distillation loss; it may have parameters of its own, which are trained along.
-        teacher: None only for a criterion and a student that need none.
-        weight: None until :meth:`balance` finds it.
+        distillation: the losses; parameters of their own are trained along.
+        teacher: None only for a student that needs none.
+        weights: of each loss; None until :meth:`balance` finds them.
     """
 
     def __init__(
@@ -78,14 +76,14 @@ class StudentObjective(TeacherObjective):
         validation: Loader,
         device: torch.device,
         *,
-        criterion: nn.Module,
+        distillation: Distillation,
         teacher: FrozenTeacher | None,
-        weight: float | None,
+        weights: dict[str, float] | None = None,
     ) -> None:
         super().__init__(model, task, names, validation, device)
-        self.trained = nn.ModuleDict({"model": model, "criterion": criterion})
-        self.weight = weight
-        self._criterion, self._teacher = criterion, teacher
+        self.trained = nn.ModuleDict({"model": model, "distillation": distillation})
+        self.weights = weights
+        self._distillation, self._teacher = distillation, teacher
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The parts and their weighted sum."""
@@ -94,48 +92,50 @@ class StudentObjective(TeacherObjective):
         if self._teacher is None:
             return {"loss": task, "task": task}
         known = self._teacher(batch)
-        distill = self._distill_loss(output, known)
-        losses = {"task": task, "distill": distill}
-        total = task + (self.weight or 0.0) * distill
+        parts = self._distillation(output, known, batch)
+        weighted = [(self.weights or {}).get(name, 0.0) * part for name, part in parts.items()]
+        total = task + torch.stack(weighted).sum()
+        losses = {"task": task, **({"distill": next(iter(parts.values()))} if len(parts) == 1 else parts)}
         if isinstance(self.model, Hallucinates):
             losses["hallucination"] = self.model.hallucination_loss(output, known.streams)
             total = total + losses["hallucination"]
         return {"loss": total, **losses}
 
-    def _distill_loss(self, output: Output, known: Output) -> Tensor:
-        part = getattr(self._criterion, "inputs", "embedding")
-        loss: Tensor = self._criterion(getattr(output, part).float(), getattr(known, part).float())
-        return loss
-
-    def balance(self, train: Loader, factor: float, seed: int) -> float:
-        """Set the weight to ``factor * |d task / d embedding| / |d distillation / d embedding|``.
+    def balance(self, train: Loader, factor: float, seed: int) -> dict[str, float]:
+        """Set each weight to ``factor * share * |d task / d embedding| / |d loss / d embedding|``; shares sum to 1.
 
         Measured on the first batches before any step, so that it is part of the run's start and not of its course;
-        the model is left as it was, running statistics included.
+        the models are left as they were, running statistics and memories included.
         """
         if self._teacher is None:
             raise ValueError("a weight is balanced against a teacher, and there is none.")
-        before = {name: value.clone() for name, value in self.model.state_dict().items()}
+        shares = self._distillation.shares
+        before = {name: value.clone() for name, value in self.trained.state_dict().items()}
         self.trained.train()
-        task_norm = distill_norm = 0.0
+        task_norm, norms = 0.0, dict.fromkeys(shares, 0.0)
         for number, batch in enumerate(train.epoch(0)):
             if number == BALANCE_BATCHES:
                 break
             torch.manual_seed(seed + number)
             output = run_model(self.model, batch, self._names, self._device)
             task_norm += _gradient_norm(self._task_loss(output, batch), output.embedding)
-            distill_norm += _gradient_norm(self._distill_loss(output, self._teacher(batch)), output.embedding)
-        self.model.load_state_dict(before)
-        self.weight = factor * task_norm / distill_norm if distill_norm > 0 else 0.0
-        return self.weight
+            for name, loss in self._distillation(output, self._teacher(batch), batch).items():
+                norms[name] += _gradient_norm(loss, output.embedding)
+        self.trained.load_state_dict(before)
+        whole = sum(shares.values())
+        self.weights = {
+            name: factor * share / whole * task_norm / norms[name] if norms[name] > 0 else 0.0
+            for name, share in shares.items()
+        }
+        return self.weights
 
     def state(self) -> dict[str, Any]:
-        """The weight, which a resumed run must not measure again."""
-        return {"weight": self.weight}
+        """The weights, which a resumed run must not measure again."""
+        return {"weights": self.weights}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state`."""
-        self.weight = state["weight"]
+        self.weights = state["weights"]
 
 
 def _gradient_norm(loss: Tensor, embedding: Tensor) -> float:
@@ -145,19 +145,3 @@ def _gradient_norm(loss: Tensor, embedding: Tensor) -> float:
     if gradient is None:
         raise ValueError("the loss does not depend on the model's embedding: give --weight a number instead of auto.")
     return float(gradient.norm())
-
-
-def build_criterion(config: DistillConfig, task: Task) -> nn.Module:
-    """The loss module of ``config.method``. Raises ``ValueError`` for a setting that the method does not take."""
-    kind = LOSSES[config.method]
-    if getattr(kind, "inputs", "embedding") == "prediction" and task.loss != "cross-entropy":
-        raise ValueError(f"method {config.method!r} compares class logits, and this task's loss is {task.loss!r}.")
-    accepted = inspect.signature(kind).parameters
-    chosen = {name: getattr(config, name) for name in ("topk", "select", "transport")}
-    chosen = {name: value for name, value in chosen.items() if value != "auto"}
-    for name in chosen:
-        if name not in accepted:
-            raise ValueError(f"--distill.{name} means nothing to method {config.method!r}; drop it.")
-    temperature = config.kd_temperature if config.method == "kd" else config.temperature
-    optional = {"blur": config.blur, "temperature": temperature}
-    return kind(**chosen, **{name: value for name, value in optional.items() if name in accepted})

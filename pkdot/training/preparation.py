@@ -12,6 +12,7 @@ from pkdot.config import DataConfig, OptimConfig
 from pkdot.data import open_dataset
 from pkdot.data.batch import MultimodalDataset, Record, Schema
 from pkdot.data.loader import Loader, SampleCache
+from pkdot.data.noise import with_label_noise
 from pkdot.data.splits import Splits, labelled_mask, split_dataset
 
 
@@ -77,9 +78,9 @@ class Prepared:
         return _digest([[record.id for record in self.records(part)] for part in parts])
 
     def label_digest(self) -> str:
-        """Names which training samples have a label."""
+        """Names which training samples have a label, and which."""
         labelled = self.splits.train[self.labelled[self.splits.train]]
-        return _digest([record.id for record in self.records(labelled)])
+        return _digest([[record.id, record.target] for record in self.records(labelled)])
 
 
 def prepare(data: DataConfig, optim: OptimConfig, seed: int) -> Prepared:
@@ -87,10 +88,12 @@ def prepare(data: DataConfig, optim: OptimConfig, seed: int) -> Prepared:
     dataset = open_dataset(data)
     schema = replace(dataset.schema, task=dataset.schema.task.with_loss(optim.task_loss))
     splits = split_dataset(dataset.records, data)
-    labelled = labelled_mask(dataset.records, splits, data.labels, data.split_seed)
+    labelled = labelled_mask(dataset.records, splits, data.labels, data.split_seed, by=data.labels_by)
     for name, indices in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
         if not labelled[indices].any():
             raise ValueError(f"{schema.name}: no sample of the {name} split has a label.")
+    if data.label_noise > 0:
+        dataset = with_label_noise(dataset, splits.train[labelled[splits.train]], data.label_noise, data.split_seed)
     if schema.task.kind == "regression":
         known = [dataset.records[int(index)].target for index in splits.train if labelled[index]]
         schema = replace(schema, task=schema.task.with_units(torch.tensor(known)))

@@ -142,6 +142,8 @@ def _toml_value(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml_value(part) for part in value) + "]"
     # A JSON string is a TOML string, and TOML has no null: the command line reads the word None.
     return json.dumps(str(value), ensure_ascii=False)
 

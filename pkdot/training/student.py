@@ -6,13 +6,15 @@ from pathlib import Path
 
 import torch
 
-from pkdot.config import DistillConfig, RunConfig, StudentRunConfig, TeacherRunConfig
+from pkdot.config import DistillConfig, RunConfig, StudentRunConfig, TeacherRunConfig, parse_method
 from pkdot.students import STUDENTS
+from pkdot.training.alignment import TeacherPool, align
 from pkdot.training.device import prepare_device
+from pkdot.training.distillation import Distillation, build_criteria
 from pkdot.training.evaluation import read_result, write_result
 from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.loop import fit
-from pkdot.training.objectives import Hallucinates, StudentObjective, build_criterion
+from pkdot.training.objectives import Hallucinates, StudentObjective
 from pkdot.training.pictures import StructurePictures
 from pkdot.training.preparation import Prepared, check_same_data, prepare
 from pkdot.training.run_folder import RunFolder, new_run_folder, open_run_folder, removed_unless_resumable
@@ -50,7 +52,7 @@ def distill(config: StudentRunConfig) -> StudentResult:
     """
     prepare_device(config.run)
     prepared = prepare(config.data, config.optim, config.run.seed)
-    build_criterion(config.distill, prepared.schema.task)
+    build_criteria(config.distill, prepared.schema.task, student_width=1, teacher_width=1, samples=1)
     teacher = teacher_for(config, prepared) if needs_teacher(config) else None
     if teacher is not None:
         config = replace(config, teacher=teacher.folder.path.resolve())
@@ -88,21 +90,24 @@ def train_student(config: StudentRunConfig, prepared: Prepared, folder: RunFolde
     preload(train, validation)
     torch.manual_seed(seed)
     model = STUDENTS[config.model.student](schema, config.model).to(device)
-    criterion = build_criterion(config.distill, schema.task).to(device)
     teacher = FrozenTeacher.load(config.teacher, device) if config.teacher else None
+    distillation = _distillation(config, prepared, teacher, device)
     objective = StudentObjective(
-        model, schema.task, names, validation, device, criterion=criterion, teacher=teacher, weight=None
+        model, schema.task, names, validation, device, distillation=distillation, teacher=teacher
     )
-    pictures = StructurePictures(teacher, objective, prepared, names, config, device) if teacher else None
+    drawn = teacher if config.run.picture_epochs else None
+    pictures = StructurePictures(drawn, objective, prepared, names, config, device) if drawn else None
     if teacher and (config.distill.teacher_input == "clean" or not config.data.augment):
         teacher.remember(prepared.train_clean())
     metadata = describe("student", prepared, asdict(config.model)) | {"distill": asdict(config.distill)}
-    folder = folder or new_run_folder(config.run.out, config.run.name or f"{config.distill.method}-{schema.name}")
-    folder.path.mkdir(exist_ok=True)
+    folder = folder or new_run_folder(
+        config.run.out, config.run.name or f"{_file_name(config.distill.method)}-{schema.name}"
+    )
+    folder.path.mkdir(parents=True, exist_ok=True)
     with removed_unless_resumable(folder):
         folder.begin(config)
         if not folder.last.exists():
-            objective.weight = initial_weight(config.distill, objective, prepared, seed)
+            objective.weights = initial_weights(config.distill, objective, prepared, seed)
         fit(
             objective,
             train,
@@ -114,25 +119,51 @@ def train_student(config: StudentRunConfig, prepared: Prepared, folder: RunFolde
             title=f"student {config.distill.method}",
             on_epoch=pictures.on_epoch if pictures else None,
         )
-        more = {"method": config.distill.method, "weight": objective.weight, "teacher": _name(config.teacher)}
+        more = {"method": config.distill.method, "weights": objective.weights, "teacher": _name(config.teacher)}
         result = test(objective, prepared, folder, names, device, metadata, **more)
         if pictures:
             pictures.save(folder)
     return RunResult(folder, result)
 
 
-def initial_weight(config: DistillConfig, objective: StudentObjective, prepared: Prepared, seed: int) -> float:
-    """The weight of the distillation loss: the given number, or balanced on the first batches."""
+def _distillation(
+    config: StudentRunConfig, prepared: Prepared, teacher: FrozenTeacher | None, device: torch.device
+) -> Distillation:
+    """The losses of the method, and the aligned teachers where one of them chooses."""
+    task, width = prepared.schema.task, config.model.width
+    rows = {record.id: row for row, record in enumerate(prepared.records(prepared.splits.train))}
+    criteria = build_criteria(
+        config.distill,
+        task,
+        student_width=width,
+        teacher_width=teacher.width if teacher else width,
+        samples=len(rows),
+    )
+    pool: TeacherPool | None = None
+    if teacher and any("teachers" in getattr(criterion, "needs", ()) for criterion in criteria.values()):
+        known, validation = teacher.predict(prepared.train_clean()), teacher.predict(prepared.validation())
+        epochs, seed = config.distill.alignment_epochs, config.run.seed
+        pool = align(known, validation, task, epochs=epochs, seed=seed, device=device)
+    shares = parse_method(config.distill.method)
+    return Distillation(criteria, shares, task, rows=rows, pool=pool).to(device)
+
+
+def initial_weights(
+    config: DistillConfig, objective: StudentObjective, prepared: Prepared, seed: int
+) -> dict[str, float]:
+    """The weights of the distillation losses: given, in their shares, or balanced on the first batches."""
+    shares = parse_method(config.method)
     if config.method == "none":
-        return 0.0
+        return {"none": 0.0}
     if config.weight != "auto":
-        return float(config.weight)
+        return {name: float(config.weight) * share for name, share in shares.items()}
     factor = config.balance
     if factor == "auto":
         factor = ALL_LABELS_BALANCE if prepared.label_share >= 0.5 else FEW_LABELS_BALANCE
-    weight = objective.balance(prepared.train(), factor, seed)
-    log.info("distillation weight %.4g (gradient-balanced, factor %g)", weight, factor)
-    return weight
+    weights = objective.balance(prepared.train(), factor, seed)
+    told = ", ".join(f"{name} {weight:.4g}" for name, weight in weights.items())
+    log.info("distillation weight %s (gradient-balanced, factor %g)", told, factor)
+    return weights
 
 
 def needs_teacher(config: StudentRunConfig) -> bool:
@@ -189,12 +220,18 @@ def newest_teacher(out: Path, prepared: Prepared) -> RunResult | None:
                 continue
             folder = RunFolder(path.parent)
             teacher = FrozenTeacher.load(folder.path, torch.device("cpu"))
+            if not teacher.schema.privileged:
+                continue
             check_same_data(folder.path, teacher.schema, result["split_digest"], prepared)
         except (ValueError, KeyError) as error:
             log.warning("passed over %s: %s", path.parent, error)
             continue
         return RunResult(folder, result)
     return None
+
+
+def _file_name(method: str) -> str:
+    return method.replace("*", "x").replace(" ", "")
 
 
 def _name(path: Path | None) -> str | None:

@@ -1,6 +1,6 @@
 """Training a teacher on all modalities."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +32,22 @@ class RunResult:
         return metrics
 
 
-def train_teacher(config: TeacherRunConfig, prepared: Prepared | None = None) -> RunResult:
+def train_teacher(
+    config: TeacherRunConfig, prepared: Prepared | None = None, folder: RunFolder | None = None
+) -> RunResult:
     """Train, select on the validation split, and test once.
 
     Raises ``ValueError`` for data or settings that cannot be used, before anything is written, and ``Interrupted``
-    after Ctrl-C. ``prepared`` saves opening the data set again.
+    after Ctrl-C. ``prepared`` saves opening the data set again. ``folder`` is used as it is; without it a new one is
+    made, or the one in ``config.run.resume`` is gone on with.
     """
     device = prepare_device(config.run)
-    if config.run.resume and RunFolder(config.run.resume).result.exists():
-        folder = open_run_folder(config.run.resume)
+    folder = folder or (open_run_folder(config.run.resume) if config.run.resume else None)
+    if folder and folder.result.exists():
         return RunResult(folder, read_result(folder.result))
     prepared = prepared or prepare(config.data, config.optim, config.run.seed)
+    if not config.privileged:
+        prepared = replace(prepared, schema=prepared.schema.prevalent_only())
     torch.manual_seed(config.run.seed)
     model = TEACHERS[config.model.teacher](prepared.schema, config.model).to(device)
     names = tuple(prepared.schema.modalities)
@@ -50,8 +55,8 @@ def train_teacher(config: TeacherRunConfig, prepared: Prepared | None = None) ->
     preload(train, validation)
     objective = TeacherObjective(model, prepared.schema.task, names, validation, device)
     metadata = describe("teacher", prepared, asdict(config.model))
-    default_name = config.run.name or f"teacher-{prepared.schema.name}"
-    folder = open_run_folder(config.run.resume) if config.run.resume else new_run_folder(config.run.out, default_name)
+    folder = folder or new_run_folder(config.run.out, config.run.name or f"teacher-{prepared.schema.name}")
+    folder.path.mkdir(parents=True, exist_ok=True)
     with removed_unless_resumable(folder):
         folder.begin(config)
         fit(objective, train, config.optim, config.run, folder, device=device, metadata=metadata, title="teacher")
@@ -79,6 +84,7 @@ def test(
         "split": "test",
         "samples": int(predictions.labelled.sum()),
         "subjects": len(set(subjects)),
+        "train_samples": len(prepared.splits.train),
         "split_digest": metadata["split_digest"],
         "label_digest": metadata["label_digest"],
         "label_share": prepared.label_share,

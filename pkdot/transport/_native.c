@@ -27,7 +27,7 @@
 #endif
 
 #define BLOCK 256         /* points whose coordinates fit the nearest cache */
-#define ROWS 4            /* of a tile of costs, which fits the registers */
+#define ROWS 6            /* of a tile of costs, which fits the registers */
 #define COLUMNS 16
 #define START 64.0        /* largest range of the costs, in units of the temperature, that needs no annealing */
 #define COOLING 2.0       /* factor by which the temperature falls */

@@ -51,7 +51,7 @@ def test_kd_survives_large_logits_and_half_precision() -> None:
 @pytest.mark.parametrize(
     ("student", "teacher", "message"),
     [
-        (torch.ones(4, 3), torch.ones(4, 2), r"logits have shapes \(4, 3\) and \(4, 2\)"),
+        (torch.ones(4, 3), torch.ones(4, 2), r"outputs have shapes \(4, 3\) and \(4, 2\)"),
         (torch.ones(4, 1), torch.ones(4, 1), "C >= 2"),
         (torch.ones(4, 3) * torch.nan, torch.ones(4, 3), "student has NaN"),
     ],

@@ -279,8 +279,9 @@ def test_ablations_are_the_structure_losses() -> None:
 
 def test_compiled_training_step_equals_the_eager_one() -> None:
     student, teacher = embeddings(8)
+    torch.manual_seed(0)
     images, head = student.detach().float(), torch.nn.Linear(4, 4)
-    loss = OTDistillLoss(topk=3)
+    loss = OTDistillLoss(topk=3, tol=1e-6)
 
     def step(x: Tensor, target: Tensor) -> Tensor:
         embedding = head(x)
@@ -330,3 +331,15 @@ def test_any_setting_gives_a_finite_nonnegative_loss(
     (gradient,) = torch.autograd.grad(loss, student)
     assert loss >= -1e-4
     assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("settings", [{}, {"select": "farthest", "shift": "min"}])
+def test_without_the_teachers_self_term_the_gradient_is_the_same(settings: dict[str, str]) -> None:
+    student, teacher = torch.randn(2, 24, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    student.requires_grad_()
+    values = [ot_distill_loss(student, teacher, tol=1e-8, debias=debias, **settings) for debias in (True, "student")]  # type: ignore[arg-type]
+    gradients = [torch.autograd.grad(value, student)[0] for value in values]
+    torch.testing.assert_close(gradients[1], gradients[0])
+    assert values[1] != values[0]
+    with pytest.raises(ValueError, match="debias is 'both'"):
+        ot_distill_loss(student, teacher, debias="both")  # type: ignore[arg-type]

@@ -19,14 +19,7 @@ def test_a_student_run_leaves_every_file_of_the_run_folder(vectors: Path, teache
     assert run_files(result.student.folder.path) == RUN_FILES | {"structure.png", "control"}
     assert result.control is not None
     assert run_files(result.control.folder.path) == RUN_FILES
-    assert result.student.result["weight"] > 0
-
-
-@pytest.mark.parametrize("method", ["none", "ot", "structure-mse", "structure-kl", "kd"])
-def test_every_method_trains_to_the_end(vectors: Path, teacher: RunResult, tmp_path: Path, method: str) -> None:
-    result = distill(student_config(vectors, tmp_path, teacher=teacher.folder.path, method=method))
-    assert result.student.result["method"] == method
-    assert (result.teacher is None) == (method == "none")
+    assert result.student.result["weights"]["ot"] > 0
 
 
 def test_a_hallucinating_student_learns_the_privileged_stream(

@@ -1,0 +1,142 @@
+"""Losses that ask for correlation rather than for equality."""
+
+import warnings
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pkdot.losses._inputs import (
+    Inputs,
+    TaskKind,
+    check_outputs,
+    check_positive,
+    check_weights,
+    full_precision,
+    gather_pair,
+    no_loss,
+)
+
+
+def pearson_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    r"""One minus the correlation of each output with the teacher's, over the batch.
+
+    .. math:: 1 - \frac1C \sum_c \rho(z^S_{\cdot c}, z^T_{\cdot c})
+
+    The intra-class half of DIST (Huang et al., NeurIPS 2022, arXiv 2205.10536) on the outputs themselves. It sees no
+    scale and no offset: use it for regression outputs beside a task loss that fixes both, or on embeddings whose
+    columns correspond. A column without spread has the correlation 0.
+
+    Args:
+        student: ``(*, B, C)``, which gets the gradient.
+        teacher: ``(*, B, C)``, detached.
+
+    Returns:
+        A scalar in [0, 2], in float32 at least; 0 for fewer than two samples.
+
+    Raises:
+        ValueError: shapes differ or values are not finite.
+    """
+    check_outputs(student, teacher)
+    return _intra(student, teacher) if student.shape[-2] > 1 else no_loss(student)
+
+
+def dist_loss(
+    student: Tensor, teacher: Tensor, *, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0
+) -> Tensor:
+    r"""DIST: correlation between the probabilities of a sample, and of a class over the batch.
+
+    .. math::
+        T^2 \Big[ \beta \big(1 - \tfrac1B \sum_i \rho(p^S_{i \cdot}, p^T_{i \cdot})\big)
+        + \gamma \big(1 - \tfrac1C \sum_c \rho(p^S_{\cdot c}, p^T_{\cdot c})\big) \Big], \quad
+        p = \mathrm{softmax}(z / T)
+
+    Huang et al., NeurIPS 2022 (arXiv 2205.10536), with the defaults of its authors. Use it where the teacher is much
+    stronger than the student, so that equality is out of reach. Between two classes every correlation within a sample
+    is 1 or -1 and has no gradient: that half is left out, with a warning.
+
+    Args:
+        student: ``(*, B, C)`` logits, which get the gradient.
+        teacher: ``(*, B, C)`` logits, detached.
+        beta: weight of the relations within a sample.
+        gamma: weight of the relations within a class.
+        temperature: T, in units of the logits.
+
+    Returns:
+        A scalar, in float32 at least. A single sample has no relations within a class.
+
+    Raises:
+        ValueError: shapes differ, fewer than two classes, values are not finite, a setting is out of range.
+
+    Warns:
+        RuntimeWarning: there are two classes.
+    """
+    check_positive("temperature", temperature)
+    check_weights(beta=beta, gamma=gamma)
+    check_outputs(student, teacher, classes=2)
+    if student.shape[-1] == 2:
+        warnings.warn(
+            "dist has two classes, within which every correlation is 1 or -1: only the relations over the batch are "
+            "distilled.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        beta = 0.0
+    return _dist(student, teacher, beta, gamma, temperature) if student.shape[-2] else no_loss(student)
+
+
+@full_precision
+def _dist(student: Tensor, teacher: Tensor, beta: float, gamma: float, temperature: float) -> Tensor:
+    p_s, p_t = (student / temperature).softmax(-1), (teacher / temperature).softmax(-1)
+    inter = 1 - _correlation(p_s, p_t).mean()
+    intra = _intra(p_s, p_t) if p_s.shape[-2] > 1 else no_loss(p_s)
+    return temperature**2 * (beta * inter + gamma * intra)
+
+
+@full_precision
+def _intra(student: Tensor, teacher: Tensor) -> Tensor:
+    return 1 - _correlation(student.mT, teacher.mT).mean()
+
+
+def _correlation(x: Tensor, y: Tensor) -> Tensor:
+    """Pearson's, along the last dimension; 0 where one side is constant."""
+    # Asked of the values: rounding leaves equal numbers a deviation, and its direction is noise.
+    alive = (x != x[..., :1]).any(-1) & (y != y[..., :1]).any(-1)
+    x, y = (torch.where(alive.unsqueeze(-1), z - z.mean(-1, keepdim=True), 1.0) for z in (x, y))
+    return torch.where(alive, torch.nn.functional.cosine_similarity(x, y, dim=-1), 0.0)
+
+
+class PearsonLoss(nn.Module):
+    """:func:`pearson_loss` over the global batch."""
+
+    inputs: ClassVar[Inputs] = "prediction"
+    task: ClassVar[TaskKind] = "regression"
+
+    def __init__(self, *, gather: bool = True) -> None:
+        super().__init__()
+        self.gather = gather
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Two ``(*, B, C)`` to a scalar."""
+        if self.gather:
+            student, teacher = gather_pair(student, teacher)
+        return pearson_loss(student, teacher)
+
+
+class DISTLoss(nn.Module):
+    """:func:`dist_loss` over the global batch."""
+
+    inputs: ClassVar[Inputs] = "prediction"
+    task: ClassVar[TaskKind] = "classes"
+
+    def __init__(self, *, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0, gather: bool = True) -> None:
+        super().__init__()
+        check_positive("temperature", temperature)
+        check_weights(beta=beta, gamma=gamma)
+        self.beta, self.gamma, self.temperature, self.gather = beta, gamma, temperature, gather
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Two ``(*, B, C)`` to a scalar."""
+        if self.gather:
+            student, teacher = gather_pair(student, teacher)
+        return dist_loss(student, teacher, beta=self.beta, gamma=self.gamma, temperature=self.temperature)
