@@ -226,3 +226,20 @@ def test_constant_targets_have_a_unit_spread() -> None:
 def test_units_do_not_change_the_question() -> None:
     assert AFFECT.with_units(torch.randn(9, 2)).same_question(AFFECT)
     assert not AFFECT.same_question(AFFECT.with_loss("mse"))
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "corn", "mse"])
+def test_sample_losses_are_those_of_the_samples_alone(loss: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    if loss == "mse":
+        task = Task("regression", ("a", "b"), loss="mse").with_units(torch.randn(20, 2, generator=generator))
+        target = torch.randn(6, 2, generator=generator)
+    else:
+        task = Task("ordinal", ("pain",), ("no", "some", "much"), loss)  # type: ignore[arg-type]
+        target = torch.tensor([0, 1, 2, 2, 1, 0])
+    prediction = torch.randn(6, task.head_size, generator=generator)
+    found = task.sample_losses(prediction, target)
+    alone = [task.task_loss(prediction[i : i + 1], target[i : i + 1]) for i in range(6)]
+    if loss == "corn":  # the mean over the levels that a sample is asked about, times their number
+        alone = [value * min(level + 1, 2) for value, level in zip(alone, target.tolist(), strict=True)]
+    torch.testing.assert_close(found, torch.stack(alone))

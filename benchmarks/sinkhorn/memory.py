@@ -78,7 +78,8 @@ def _call_of(job: Job) -> Callable[[], object]:
     return lambda: prepared.call(knob)
 
 
-def _growth(call: Callable[[], object], device: str) -> float:
+def growth(call: Callable[[], object], device: str) -> float:
+    """MiB that a call adds at its peak to what this process holds before it."""
     gc.collect()
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
@@ -118,7 +119,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     job = Job(**json.loads(sys.argv[1]))
     torch.set_num_threads(job.threads)
-    print(_growth(_call_of(job), job.device))
+    print(growth(_call_of(job), job.device))
 
 
 if __name__ == "__main__":

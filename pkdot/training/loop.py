@@ -128,7 +128,7 @@ def _step(
     progress: Progress,
     device: torch.device,
 ) -> None:
-    torch.manual_seed(stream)  # dropout
+    _seed(stream, device)  # dropout
     objective.trained.train()
     with torch.autocast(device.type, torch.bfloat16, enabled=optim.amp and device.type == "cuda"):
         losses = objective.losses(batch)
@@ -190,6 +190,13 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
+
+
+def _seed(stream: int, device: torch.device) -> None:
+    """As torch.manual_seed, which takes a millisecond to remember who called it where there is no CUDA."""
+    torch.default_generator.manual_seed(stream)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(stream)
 
 
 def _stream(seed: int, progress: Progress) -> int:

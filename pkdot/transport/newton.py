@@ -54,7 +54,9 @@ def newton_steps(cost: Tensor, a: Tensor, b: Tensor, start: Tensor, settings: Se
 
         trial = _evaluate(softmin, cost, a, b, centred(point.g + _damped_step(point, a, b, damping), b))
         rounding = 1e-13 * (1 + point.value.abs())
-        accepted = (trial.value >= point.value - rounding) | (trial.error < point.error)
+        # Where the value cannot tell, the error does; where it can, a smaller error alone would lead in circles.
+        gain = trial.value - point.value
+        accepted = (gain > rounding) | ((gain >= -rounding) & (trial.error < point.error))
         damping = (damping * torch.where(accepted, _RELAX, _TIGHTEN)).clamp(_LEAST_DAMPING, 1.0)
         point = _Point(*(_where(accepted, new, old) for new, old in zip(trial, point, strict=True)))
     return solved.potentials(settings.eps)

@@ -169,3 +169,49 @@ def test_a_record_without_a_target_is_never_labelled() -> None:
     splits = split_dataset(records, DataConfig())
     assert not labelled_mask(records, splits, 1.0, 0)[-1]
     assert not labelled_mask([Record("x", "p0", None)], Splits(*[np.arange(1), np.arange(0), np.arange(0)]), 0.5, 0)[0]
+
+
+def test_folds_test_on_everybody_once_and_on_nobody_twice() -> None:
+    records = [Record(f"s{i}", f"p{i // 4:02d}", (float(i % 2),)) for i in range(44)]
+    seen: list[int] = []
+    for fold in range(5):
+        splits = split_dataset(records, DataConfig(folds=5, fold=fold))
+        subjects = [{records[i].subject for i in part} for part in (splits.train, splits.val, splits.test)]
+        assert not subjects[0] & subjects[1]
+        assert not subjects[2] & (subjects[0] | subjects[1])
+        assert len(splits.train) + len(splits.val) + len(splits.test) == 44
+        assert len(subjects[2]) in (2, 3)
+        seen += splits.test.tolist()
+    assert sorted(seen) == list(range(44))
+
+
+def test_leaving_one_subject_out_follows_the_order_of_their_names() -> None:
+    records = [Record(f"s{i}", f"p{i // 4:02d}", (float(i % 2),)) for i in range(20)]
+    for fold in range(5):
+        splits = split_dataset(records, DataConfig(folds="loso", fold=fold))
+        assert {records[i].subject for i in splits.test} == {f"p{fold:02d}"}
+
+
+def test_folds_that_cannot_be_are_refused() -> None:
+    records = [Record(f"s{i}", f"p{i // 4:02d}", (float(i % 2),)) for i in range(20)]
+    with pytest.raises(ValueError, match=r"7 folds .* got 5"):
+        split_dataset(records, DataConfig(folds=7))
+    with pytest.raises(ValueError, match="fold 5 of 5 folds"):
+        split_dataset(records, DataConfig(folds="loso", fold=5))
+    with pytest.raises(ValueError, match="folds 1"):
+        DataConfig(folds=1)
+    with pytest.raises(ValueError, match="folds divide"):
+        DataConfig(folds=3, protocol="released")
+    own = [Record(f"s{i}", f"p{i}", (0.0,), ("train", "val", "test")[i % 3]) for i in range(9)]
+    with pytest.raises(ValueError, match="its own split"):
+        split_dataset(own, DataConfig(folds=3))
+
+
+def test_labels_can_be_kept_by_sample_and_then_fall_on_many_subjects() -> None:
+    records = [Record(f"s{i:03d}", f"p{i // 20:02d}", (float(i % 2),)) for i in range(200)]
+    splits = split_dataset(records, DataConfig())
+    by_subject, by_sample = (labelled_mask(records, splits, 0.25, 0, by=by) for by in ("subject", "sample"))  # type: ignore[arg-type]
+    kept = [splits.train[mask[splits.train]] for mask in (by_subject, by_sample)]
+    assert len(kept[1]) == round(0.25 * len(splits.train))
+    assert len({records[i].subject for i in kept[0]}) < len({records[i].subject for i in kept[1]})
+    assert {records[i].target for i in kept[1]} == {(0.0,), (1.0,)}
