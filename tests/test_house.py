@@ -13,6 +13,7 @@ from pkdot.config import names_in
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     ["pkdot.cli"],
+    ["pkdot.comparison"],
     ["pkdot.training"],
     ["pkdot.teachers", "pkdot.students"],
     ["pkdot.encoders"],
@@ -21,6 +22,7 @@ FLOORS = [
     ["pkdot.losses"],
     ["pkdot.transport"],
     ["pkdot.structure"],
+    ["pkdot.ranking"],
     ["pkdot.tasks"],
     ["pkdot.metrics"],
     ["pkdot.distributed"],

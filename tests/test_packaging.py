@@ -118,7 +118,7 @@ def test_the_console_scripts_name_what_exists(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (entry,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
     scripts = dict(line.split(" = ") for line in archive.read(entry).decode().splitlines() if line.startswith("pkdot-"))
-    assert set(scripts) == {"pkdot-train-teacher", "pkdot-distill", "pkdot-evaluate"}
+    assert set(scripts) == {"pkdot-train-teacher", "pkdot-distill", "pkdot-evaluate", "pkdot-compare"}
     for target in scripts.values():
         module, function = target.split(":")
         assert callable(getattr(__import__(module, fromlist=[function]), function))

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from pkdot.comparison.config import RunsFailed
 from pkdot.training.interrupt import Interrupted
 
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
@@ -32,6 +33,8 @@ def run_command(command: str, action: Callable[[], None]) -> int:
         # Whoever read the table has gone; the interpreter must not try to flush into the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except RunsFailed as error:
+        return _end(command, f"error: {_one_line(error)}", FAILED)
     except Exception as error:
         if os.environ.get("PKDOT_TRACEBACK"):
             raise

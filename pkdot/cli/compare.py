@@ -1,0 +1,35 @@
+"""``pkdot-compare``: distillation methods against each other, over data sets, label shares, folds and seeds."""
+
+import shlex
+from collections.abc import Sequence
+
+from pkdot.cli.arguments import parse
+from pkdot.cli.console import run_command, shown
+from pkdot.comparison.config import CompareConfig
+
+COMMAND = "pkdot-compare"
+DESCRIPTION = """Compare distillation methods over data sets, label shares, folds and seeds, with paired statistics.
+
+Every method gets the same budget: its weight is chosen on validation splits, then frozen, then tested over paired
+seeds, beside the controls: the undistilled student, self-training, distillation from a teacher without the privileged
+modalities, and the teacher. Finished runs are not repeated: call the same command again to go on.
+--recipe FILE.toml takes these settings from a file; flags win over it. --dry-run lists what would be run."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    return run_command(COMMAND, lambda: _compare(argv))
+
+
+def _compare(argv: Sequence[str] | None) -> None:
+    import sys
+
+    config = parse(CompareConfig, argv, command=COMMAND, description=DESCRIPTION)
+    from pkdot.comparison.compare import compare, dry_run  # torch: not for --help
+
+    if config.dry_run:
+        print(dry_run(config))
+        return
+    words = list(sys.argv[1:] if argv is None else argv)
+    place = compare(config, shlex.join([COMMAND, *words]))
+    print(f"{'report' if place.is_file() else 'runs'}: {shown(place)}")

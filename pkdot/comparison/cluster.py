@@ -1,0 +1,52 @@
+"""A stage as a job array: SLURM through submitit, or the same jobs on this machine."""
+
+import logging
+from typing import Any
+
+from pkdot.comparison.compare import part_of, run_stages
+from pkdot.comparison.config import CompareConfig, RunsFailed
+from pkdot.comparison.grid import grid_of
+from pkdot.comparison.plan import Plan
+
+log = logging.getLogger(__name__)
+
+
+def run_on_cluster(config: CompareConfig) -> None:
+    """Submit each stage that was asked for as an array of shards, and wait for it before the next.
+
+    Raises:
+        ValueError: submitit is not installed, or does not know an option.
+        RunsFailed: jobs failed; the same command goes on where they stopped.
+    """
+    try:
+        import submitit
+    except ImportError as error:
+        raise ValueError("--cluster needs submitit; pip install 'pkdot[cluster]'.") from error
+    executor = submitit.AutoExecutor(folder=config.out / "jobs", cluster=config.cluster)
+    try:
+        executor.update_parameters(name="pkdot-compare", cpus_per_task=config.jobs * config.threads, **_options(config))
+    except (NameError, TypeError, ValueError) as error:
+        raise ValueError(f"cluster options: {error}") from error
+    for stage in ("tune", "test"):
+        if config.stage not in ("all", stage):
+            continue
+        shards = [part_of(config, number, config.array) for number in range(config.array)]
+        jobs = executor.map_array(run_shard, shards, [stage] * len(shards))
+        log.info("%s: %d jobs submitted, the first is %s", stage, len(jobs), jobs[0].job_id)
+        failed = [job for job in jobs if job.exception() is not None]
+        if failed:
+            raise RunsFailed(f"{len(failed)} of {len(jobs)} jobs failed, the first: {failed[0].exception()}")
+
+
+def run_shard(config: CompareConfig, stage: Any) -> None:
+    """What a job does."""
+    config.stage = stage
+    run_stages(Plan(grid_of(config), config), config)
+
+
+def _options(config: CompareConfig) -> dict[str, int | str]:
+    options: dict[str, int | str] = {}
+    for option in config.cluster_options:
+        name, _, value = option.partition("=")
+        options[name] = int(value) if value.isdigit() else value
+    return options

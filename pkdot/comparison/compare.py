@@ -1,0 +1,122 @@
+"""The stages of a comparison: choose weights, train what is compared, report."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pkdot.comparison.config import CompareConfig, RunsFailed
+from pkdot.comparison.execution import run_all, why
+from pkdot.comparison.grid import grid_of
+from pkdot.comparison.plan import Plan, Run
+from pkdot.comparison.report import write_report
+from pkdot.comparison.scores import Score
+from pkdot.comparison.tuning import choose_factors, frozen_factors
+
+log = logging.getLogger(__name__)
+
+
+def compare(config: CompareConfig, command: str) -> Path:
+    """Do what ``config.stage`` says; returns the report's path, or the folder of the runs where none was written.
+
+    Raises:
+        ValueError: the grid cannot be run, weights are not chosen yet, or there is nothing to report.
+        RunsFailed: some did; the others were made.
+    """
+    plan = Plan(grid_of(config), config)
+    for (data, entry), reason in plan.left_out().items():
+        log.info("%s is left out on %s: %s", entry, data, reason)
+    if config.cluster != "none":
+        from pkdot.comparison.cluster import run_on_cluster  # submitit: an extra
+
+        run_on_cluster(config)
+    else:
+        run_stages(plan, config)
+    # A shard knows its own runs only: the report needs all of them.
+    if config.stage != "report" and not (config.stage == "all" and config.part()[1] == 1):
+        return config.out
+    chosen = {block: frozen_factors(plan, *block) for block in plan.blocks()}
+    runs = [run for block, factors in chosen.items() for run in plan.testing(*block, factors)]
+    return write_report(scores(runs), config.out, command=command, notes=_notes(plan, chosen, runs))
+
+
+def run_stages(plan: Plan, config: CompareConfig) -> None:
+    """Train this shard's part of the stages that were asked for, one data set and regime after the other."""
+    for block in plan.blocks():
+        if config.stage in ("all", "tune"):
+            _run(plan.tuning(*block), config, f"{' / '.join(block)}: tune")
+        if config.stage in ("all", "test"):
+            _run(plan.testing(*block, choose_factors(plan, *block)), config, f"{' / '.join(block)}: test")
+
+
+def dry_run(config: CompareConfig) -> str:
+    """What would be run, a line each, and how much of it is done."""
+    plan = Plan(grid_of(config), config)
+    stages = {
+        "tune": [run for block in plan.blocks() for run in plan.tuning(*block)],
+        "test": [run for block in plan.blocks() for run in plan.testing(*block, {})],
+    }
+    lines = [f"left out: {entry} on {data}: {reason}" for (data, entry), reason in plan.left_out().items()]
+    for stage, runs in stages.items():
+        if config.stage in ("all", stage):
+            mine = shard(runs, config)
+            lines += [f"{'done ' if run.done else 'to do'}  {run.folder}" for run in mine]
+            lines.append(f"{stage}: {len(mine)} runs, {sum(run.done for run in mine)} of them done")
+    return "\n".join(lines)
+
+
+def shard(runs: Sequence[Run], config: CompareConfig) -> list[Run]:
+    """This machine's runs: whole cells, so that a student's teachers are trained where it is."""
+    mine, count = config.part()
+    cells = {cell: number for number, cell in enumerate(dict.fromkeys(run.cell for run in runs))}
+    return [run for run in runs if cells[run.cell] % count == mine]
+
+
+def scores(runs: Sequence[Run]) -> list[Score]:
+    """What the finished runs scored on their test splits."""
+    found = []
+    for run in runs:
+        if not run.done or (run.is_teacher and run.entry.endswith(" teacher")):
+            continue
+        result = json.loads((run.folder / "result.json").read_text(encoding="utf-8"))
+        metric = result["primary_metric"]
+        found.append(
+            Score(
+                data=run.cell.data,
+                regime=run.cell.regime,
+                entry=run.entry,
+                fold=run.cell.fold,
+                seed=run.cell.seed,
+                metric=metric,
+                value=result["metrics"][metric],
+                train_samples=result["train_samples"],
+                test_samples=result["samples"],
+            )
+        )
+    return found
+
+
+def _run(runs: list[Run], config: CompareConfig, title: str) -> None:
+    failed = run_all(shard(runs, config), jobs=config.jobs, keep_weights=config.keep == "all", title=title)
+    if failed:
+        raise RunsFailed(f"{len(failed)} runs failed, the first of them {failed[0].folder}: {why(failed[0], None)}")
+
+
+def _notes(plan: Plan, chosen: dict[tuple[str, str], dict[str, float]], runs: list[Run]) -> list[str]:
+    config, done = plan.config, sum(run.done for run in runs)
+    notes = [f"{done} of {len(runs)} runs are in."]
+    if config.tune_seeds:
+        notes.append(
+            f"Weights: gradient-balanced, times one of {', '.join(f'{factor:g}' for factor in config.tune)}, chosen "
+            f"for each method, data set and regime by the mean validation score of {config.tune_seeds} other seeds."
+        )
+    for (data, regime), factors in chosen.items():
+        if factors:
+            notes.append(f"{data}, {regime}: " + ", ".join(f"{name} x{factor:g}" for name, factor in factors.items()))
+    return notes + [f"Left out on {data}: {entry} ({reason})" for (data, entry), reason in plan.left_out().items()]
+
+
+def part_of(config: CompareConfig, number: int, count: int) -> CompareConfig:
+    """The config of one job of an array: shard ``number`` (from 0) of ``count``."""
+    return replace(config, shard=f"{number + 1}/{count}", cluster="none")

@@ -1,0 +1,86 @@
+"""What ``pkdot-compare`` takes from the command line. Nothing here imports torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pkdot.config import check_range
+
+
+class RunsFailed(Exception):
+    """Some runs of a comparison ended with an error; the others were made."""
+
+
+@dataclass
+class CompareConfig:
+    """Compare distillation methods over data sets, label shares, folds and seeds."""
+
+    grid: Path | None = None
+    """TOML file of named data sets, regimes and entries, in place of the next six settings."""
+    data: tuple[str, ...] = ("synthetic-biovid",)
+    """Data sets, each as in --data of pkdot-distill."""
+    methods: tuple[str, ...] = ("ot", "kd", "hint", "sp", "structure-kl")
+    """Methods, each as in --method of pkdot-distill. One that does not fit a task is left out there."""
+    labels: tuple[float, ...] = (1.0,)
+    """Shares of the training subjects whose labels teacher and student get (0 to 1): a regime each."""
+    folds: int | Literal["loso"] = 0
+    """Subject folds (number; 0: a hold-out split of its own for each seed). loso: leave one subject out."""
+    epochs: int | None = None
+    """Passes over the training split (default: that of pkdot-distill)."""
+    batch_size: int | None = None
+    """Samples per step (default: that of pkdot-distill)."""
+    seeds: int = 5
+    """Paired repetitions (number): a seed is the same for all methods."""
+    first_seed: int = 0
+    """The first of them."""
+    tune_seeds: int = 2
+    """Seeds, other than those above, on whose validation splits a method's weight is chosen (0: it is not tuned)."""
+    tune: tuple[float, ...] = (0.5, 2.0, 8.0, 32.0)
+    """Factors on the balanced weight among which it is chosen, the same for every method."""
+    out: Path = Path("comparison")
+    """Folder that receives the runs and the report; a run that it holds already is not repeated."""
+    stage: Literal["all", "tune", "test", "report"] = "all"
+    """tune: choose weights; test: train what is compared; report: write it from the runs that there are."""
+    jobs: int = 1
+    """Runs at a time, each a process of its own (number)."""
+    threads: int = 1
+    """CPU threads of a run (number)."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    shard: str = "1/1"
+    """i/N: this machine's part of the runs, the i-th of N; the stages then have to be called one after the other."""
+    cluster: Literal["none", "slurm", "local"] = "none"
+    """slurm: submit each stage as a job array through submitit; local: the same on this machine, to try it."""
+    array: int = 32
+    """Jobs in the array (number)."""
+    cluster_options: tuple[str, ...] = ()
+    """submitit's parameters as name=value, such as slurm_partition=gpu or timeout_min=240."""
+    keep: Literal["results", "all"] = "results"
+    """results: a student's weights are deleted once it is tested; all: every run folder stays whole."""
+    dry_run: bool = False
+    """List what would be run, and run nothing."""
+
+    def __post_init__(self) -> None:
+        check_range("seeds", self.seeds, 1, 10**6)
+        check_range("first_seed", self.first_seed, 0, 10**5)
+        check_range("tune_seeds", self.tune_seeds, 0, 10**6)
+        check_range("jobs", self.jobs, 1, 4096)
+        check_range("threads", self.threads, 1, 4096)
+        check_range("array", self.array, 1, 10**5)
+        for factor in self.tune:
+            check_range("tune", factor, 0.0, 1e9, open_low=True)
+        for share in self.labels:
+            check_range("labels", share, 0.0, 1.0, open_low=True)
+        if not self.tune and self.tune_seeds:
+            raise ValueError("tune is empty; expected at least one factor, or tune_seeds 0.")
+        self.part()
+        for option in self.cluster_options:
+            if not all(option.partition("=")[::2]):
+                raise ValueError(f"cluster option {option!r}: expected name=value, such as timeout_min=240.")
+
+    def part(self) -> tuple[int, int]:
+        """The shard as ``(i, N)``, with i from 0."""
+        first, _, count = self.shard.partition("/")
+        if not (first.isdigit() and count.isdigit() and 1 <= int(first) <= int(count)):
+            raise ValueError(f"shard {self.shard!r}: expected i/N with i from 1 to N, such as 3/8.")
+        return int(first) - 1, int(count)

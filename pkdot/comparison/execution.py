@@ -1,0 +1,139 @@
+"""Runs, each in a process of its own, so many at a time. A run that is finished is not repeated."""
+
+import logging
+import multiprocessing
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Sequence
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import cast
+
+from tqdm import tqdm
+
+from pkdot.comparison.plan import Run
+from pkdot.config import StudentRunConfig
+from pkdot.training.interrupt import Interrupted
+from pkdot.training.preparation import prepare
+from pkdot.training.run_folder import RunFolder, write_text
+from pkdot.training.student import train_student
+from pkdot.training.teacher import train_teacher
+
+log = logging.getLogger(__name__)
+
+STOPPED = 130
+
+
+def run_all(runs: Sequence[Run], *, jobs: int, keep_weights: bool, title: str) -> list[Run]:
+    """Run what is not done, in order, students once their teacher is. Returns the runs that failed.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, once every run in progress has saved its state.
+    """
+    waiting = [run for run in runs if not run.done]
+    working: dict[int, tuple[BaseProcess, Run]] = {}
+    failed: list[Run] = []
+    with tqdm(total=len(waiting), desc=title, unit="run", disable=None) as bar:
+        try:
+            while waiting or working:
+                for run in _startable(waiting, [run for _, run in working.values()], jobs - len(working)):
+                    waiting.remove(run)
+                    process = _start(run, keep_weights)
+                    working[process.sentinel] = process, run
+                for sentinel in wait(list(working)):
+                    process, run = working.pop(cast(int, sentinel))
+                    process.join()
+                    if process.exitcode == STOPPED:
+                        raise KeyboardInterrupt
+                    if process.exitcode != 0:
+                        failed.append(run)
+                        log.warning("failed: %s (%s)", run.folder, why(run, process.exitcode))
+                    bar.update()
+        finally:
+            for process, _ in working.values():
+                process.join()
+    return failed
+
+
+def _startable(waiting: Sequence[Run], working: Sequence[Run], free: int) -> list[Run]:
+    """The first runs whose teacher is neither being trained nor still to be."""
+    ahead = {run.folder.resolve() for run in (*waiting, *working) if run.is_teacher}
+    ready = [run for run in waiting if run.is_teacher or run.teacher not in ahead]
+    return ready[:free]
+
+
+def _start(run: Run, keep_weights: bool) -> BaseProcess:
+    process: BaseProcess
+    if sys.platform == "linux":
+        # The server has imported torch, and forks: a run starts in milliseconds.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["pkdot.comparison.preloaded"])
+        process = context.Process(target=execute, args=(run, keep_weights))
+    else:
+        process = multiprocessing.get_context("spawn").Process(target=execute, args=(run, keep_weights))
+    process.start()
+    return process
+
+
+def execute(run: Run, keep_weights: bool) -> None:
+    """Train and test in this process, silently; what goes wrong is written beside the run's folder."""
+    complaint = _complaint(run)
+    complaint.parent.mkdir(parents=True, exist_ok=True)
+    _silence(complaint.with_suffix(".log"))
+    try:
+        train(run)
+    except (Interrupted, KeyboardInterrupt):
+        os._exit(STOPPED)
+    except Exception as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        write_text(complaint, f"{type(error).__name__}: {told}\n\n{traceback.format_exc()}")
+        os._exit(1)
+    complaint.unlink(missing_ok=True)
+    complaint.with_suffix(".log").unlink(missing_ok=True)
+    tidy(run, keep_weights)
+
+
+def train(run: Run) -> None:
+    """One run, from its config to its result; one that was stopped is gone on with."""
+    folder = RunFolder(run.folder)
+    if isinstance(run.config, StudentRunConfig):
+        prepared = prepare(run.config.data, run.config.optim, run.config.run.seed)
+        train_student(run.config, prepared, folder)
+    else:
+        train_teacher(run.config, folder=folder)
+
+
+def tidy(run: Run, keep_weights: bool) -> None:
+    """Delete the state to resume from, TensorBoard's events and, of a student, the weights."""
+    if keep_weights:
+        return
+    folder = RunFolder(run.folder)
+    folder.last.unlink(missing_ok=True)
+    if not run.is_teacher:
+        folder.best.unlink(missing_ok=True)
+        folder.metadata.unlink(missing_ok=True)
+    for events in run.folder.rglob("events.out.tfevents.*"):
+        events.unlink()
+    shutil.rmtree(run.folder / "tensorboard", ignore_errors=True)
+
+
+def why(run: Run, exit_code: int | None) -> str:
+    """The first line of what a failed run left behind."""
+    try:
+        return _complaint(run).read_text(encoding="utf-8").splitlines()[0]
+    except (OSError, IndexError):
+        return f"ended with code {exit_code}"
+
+
+def _complaint(run: Run) -> Path:
+    return run.folder.with_name(f"{run.folder.name}.error.txt")
+
+
+def _silence(path: Path) -> None:
+    """Send what the run prints to a file: several bars on one screen help nobody."""
+    with path.open("w", encoding="utf-8") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)

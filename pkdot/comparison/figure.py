@@ -1,0 +1,210 @@
+"""The picture of a comparison: a forest of paired differences for each data set and regime."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pkdot.comparison.analysis import BlockResult, Line, analyse
+from pkdot.comparison.diagram import draw_ranks, height_of
+from pkdot.comparison.scores import ALL_LABELS, NONE, TEACHER, Score
+from pkdot.comparison.tables import tone
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, FigureBase
+
+WIDTH, ROW, FRAME, TOP = 5.0, 0.19, 0.95, 0.45
+"""Of a panel, of a line in it, of what stands above and below its lines, and of the legend (inches)."""
+SMALL, NAME = 8.0, 30
+"""Letters (points), and the most of them in a name."""
+GREY, LIGHT, GREEN = "#5b6470", "#eef1f4", "#009e73"
+DASHES = (0, (4, 2))
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a line is drawn, and what that means. Shapes and filling tell as much as colours."""
+
+    meaning: str
+    colour: str
+    shape: str
+    filled: bool = True
+
+
+MARKS = {
+    "control": Mark("control", "black", "D"),
+    "helps": Mark("helps (Holm p < 0.05)", "#0072b2", "o"),
+    "harms": Mark("harms (Holm p < 0.05)", "#d55e00", "v"),
+    "no difference": Mark("no difference shown", GREY, "o", filled=False),
+    "": Mark("too few runs", GREY, "x"),
+}
+
+
+def draw(scores: Iterable[Score], path: Path) -> Path:
+    """Write one PNG: paired differences to the undistilled student in points, and the ranks over data sets.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+        ValueError: there is nothing to report.
+    """
+    canvas = _canvas()
+    analysis = analyse(scores)
+    rows = _rows(analysis.blocks)
+    heights = [FRAME + ROW * max(map(_lines, row)) for row in rows]
+    parts = [TOP, sum(heights), *([height_of(analysis.ranks)] if analysis.ranks else [])]
+    width = WIDTH * max(len(rows[0]), 1.4 if analysis.ranks else 1)
+    picture = canvas(figsize=(width, sum(parts)), dpi=150, layout="constrained")
+    below = picture.subfigures(len(parts), 1, squeeze=False, height_ratios=parts)[:, 0]
+    _legend(below[0])
+    panels = below[1].subplots(len(rows), len(rows[0]), squeeze=False, height_ratios=heights)
+    for axes, block in zip_longest(panels.flat, analysis.blocks):
+        if block is None:
+            axes.set_axis_off()
+        else:
+            _forest(axes, block)
+    if analysis.ranks:
+        draw_ranks(below[2].subplots(), analysis.ranks, short)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.savefig(path)
+    return path
+
+
+def short(name: str) -> str:
+    """A name that fits beside a panel."""
+    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
+
+
+def _canvas() -> "type[Figure]":
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        told = "the figure needs matplotlib: pip install 'pkdot[report]'"
+        raise ModuleNotFoundError(told, name="matplotlib") from error
+    return Figure
+
+
+def _rows(blocks: Sequence[BlockResult]) -> list[Sequence[BlockResult]]:
+    """Up to three panels side by side."""
+    columns = 2 if len(blocks) == 4 else min(len(blocks), 3)
+    return [blocks[start : start + columns] for start in range(0, len(blocks), columns)]
+
+
+def _shown(block: BlockResult) -> list[tuple[str, Line]]:
+    """Lines from top to bottom, each with the name of its mark; teacher and none are reference lines instead."""
+    controls = [("control", line) for line in block.controls if line.entry not in (TEACHER, NONE)]
+    lines = [*controls, *((tone(line.verdict), line) for line in block.methods)]
+    return [(kind, line) for kind, line in lines if line.to_none.runs]
+
+
+def _lines(block: BlockResult) -> int:
+    return max(len(_shown(block)), 1)
+
+
+def _forest(axes: "Axes", block: BlockResult) -> None:
+    shown = _shown(block)
+    lead = _points_of(block.line(TEACHER))
+    axes.set_xlim(_range([line for _, line in shown], lead))
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    for place, (kind, line) in enumerate(shown):
+        if place % 2:
+            axes.axhspan(place - 0.5, place + 0.5, color=LIGHT, linewidth=0, zorder=0)
+        _interval(axes, place, line, MARKS[kind])
+    controls = sum(kind == "control" for kind, _ in shown)
+    if 0 < controls < len(shown):
+        axes.axhline(controls - 0.5, color=GREY, linewidth=0.6)
+    axes.axvline(0, color="black", linewidth=0.9, zorder=1)
+    _teacher(axes, lead)
+    led = "" if math.isnan(lead) else f" (teacher {lead:+.1f})"
+    axes.set_title(f"{short(block.data)}, {short(block.regime)}{led}", fontsize=SMALL + 1, loc="left")
+    axes.set_yticks(range(len(shown)), [short(line.entry) for _, line in shown], fontsize=SMALL)
+    axes.tick_params(axis="x", labelsize=SMALL)
+    axes.tick_params(axis="y", length=0, pad=7)
+    axes.set_xlabel(f"{block.metric}: difference to none (points)", fontsize=SMALL)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _teacher(axes: "Axes", lead: float) -> None:
+    """A line at the teacher's lead, or an arrow at the side on which it lies beyond the panel."""
+    left, right = axes.get_xlim()
+    if left <= lead <= right:
+        axes.axvline(lead, color=GREEN, linewidth=1.3, linestyle=DASHES, zorder=1)
+    elif not math.isnan(lead):
+        end, arrow = (right, ">") if lead > right else (left, "<")
+        axes.plot(end, -0.6, arrow, color=GREEN, markersize=6, clip_on=False)
+
+
+def _interval(axes: "Axes", place: int, line: Line, mark: Mark) -> None:
+    """A dot and its interval; arrows stand where they lie or go on beyond the panel."""
+    left, right = axes.get_xlim()
+    mean, low, high = (100 * value for value in (line.to_none.mean, line.to_none.low, line.to_none.high))
+    if not left <= mean <= right:
+        _beyond(axes, place, mean, mark)
+        return
+    if not math.isnan(low):
+        axes.plot([max(low, left), min(high, right)], [place, place], color=mark.colour, linewidth=1.4, zorder=2)
+        for end, outside, arrow in ((left, low < left, "<"), (right, high > right, ">")):
+            if outside:
+                axes.plot(end, place, arrow, color=mark.colour, markersize=4, clip_on=False, zorder=2)
+    axes.plot(mean, place, mark.shape, color=mark.colour, **_look(mark), clip_on=False, zorder=3)
+
+
+def _beyond(axes: "Axes", place: int, mean: float, mark: Mark) -> None:
+    left, right = axes.get_xlim()
+    end, arrow, side = (right, ">", -1) if mean > right else (left, "<", 1)
+    axes.plot(end, place, arrow, color=mark.colour, markersize=5, clip_on=False, zorder=3)
+    axes.annotate(
+        f"{mean:+.1f}",
+        (end, place),
+        xytext=(6 * side, 0),
+        textcoords="offset points",
+        ha="left" if side > 0 else "right",
+        va="center",
+        fontsize=SMALL,
+    )
+
+
+def _look(mark: Mark) -> dict[str, Any]:
+    return {"markersize": 5.0, "markeredgewidth": 1.2, "markerfacecolor": mark.colour if mark.filled else "white"}
+
+
+def _points_of(line: Line | None) -> float:
+    return math.nan if line is None else 100 * line.to_none.mean
+
+
+def _range(lines: list[Line], lead: float) -> tuple[float, float]:
+    """All methods and as much of their intervals as leaves them apart; teacher and ceiling where they squeeze nobody.
+
+    Args:
+        lines: of the panel.
+        lead: the teacher's (points); NaN where there is none.
+    """
+    near = [line.to_none for line in lines if line.entry != ALL_LABELS]
+    means = [0.0, *(100 * estimate.mean for estimate in near)]
+    lows = [100 * estimate.low for estimate in near if not math.isnan(estimate.low)]
+    highs = [100 * estimate.high for estimate in near if not math.isnan(estimate.high)]
+    span = max(max(means) - min(means), 1.0)
+    low = max(min([*means, *lows]), min(means) - 1.5 * span)
+    high = min(max([*means, *highs]), max(means) + 1.5 * span)
+    room = 1.5 * (high - low)
+    far = [lead, *(_points_of(line) for line in lines if line.entry == ALL_LABELS)]
+    ends = [low, high, *(mean for mean in far if low - room <= mean <= high + room)]
+    pad = 0.05 * (max(ends) - min(ends))
+    return min(ends) - pad, max(ends) + pad
+
+
+def _legend(picture: "FigureBase") -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=mark.colour, marker=mark.shape, linewidth=1.4, label=mark.meaning, **_look(mark))
+        for mark in MARKS.values()
+    ]
+    handles.append(
+        Line2D([], [], color=GREEN, linewidth=1.3, linestyle=DASHES, label="teacher (arrow: beyond the panel)")
+    )
+    picture.legend(handles=handles, loc="center", ncols=3, fontsize=SMALL, frameon=False)

@@ -1,0 +1,175 @@
+"""What is compared: data sets x regimes x entries, and the settings of each run.
+
+A grid is three named lists of settings, each in the words of a recipe of ``pkdot-distill``: ``[data] source = ...``,
+``[optim] epochs = ...``, ``[distill] method = ...``. A run's settings are those of its data set, of its regime and of
+its entry, the later over the earlier. An entry may also say whose knowledge it distils (``teacher``), and a regime what
+its teachers are given beyond the student's settings (``teacher``, a table) and what holds on one data set only
+(``sets.NAME``).
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pkdot.comparison.config import CompareConfig
+from pkdot.comparison.scores import ALL_LABELS, NONE, PREVALENT_TEACHER, SELF_TRAINING
+from pkdot.config import (
+    DataConfig,
+    DistillConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    StudentRunConfig,
+    check_choice,
+    parse_method,
+)
+
+Settings = Mapping[str, Mapping[str, Any]]
+"""Section to name to value, as a recipe has them."""
+
+TeacherKind = Literal["privileged", "prevalent", "self"]
+"""Who teaches: a teacher on all modalities, the same without the privileged ones, or the student's own architecture."""
+
+SECTIONS = {"data": DataConfig, "model": ModelConfig, "optim": OptimConfig, "distill": DistillConfig, "run": RunConfig}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the tables: how a student is trained."""
+
+    settings: Settings = field(default_factory=dict)
+    teacher: TeacherKind = "privileged"
+
+    @property
+    def method(self) -> str:
+        """As in ``--method``."""
+        return str(self.settings.get("distill", {}).get("method", "ot"))
+
+    @property
+    def tuned(self) -> bool:
+        """Whether its weight is chosen on validation splits: unless it is given, or there is none."""
+        given = {"weight", "balance"} & set(self.settings.get("distill", {}))
+        return self.method != "none" and not given
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What students and teachers are given."""
+
+    settings: Settings = field(default_factory=dict)
+    teacher: Settings = field(default_factory=dict)
+    sets: Mapping[str, Settings] = field(default_factory=dict)
+
+    def on(self, data: str) -> tuple[Settings, Settings]:
+        """The settings on a data set, the later over the earlier."""
+        return self.settings, self.sets.get(data, {})
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All that is compared."""
+
+    sets: Mapping[str, Settings]
+    regimes: dict[str, Regime]
+    entries: dict[str, Entry]
+
+
+def grid_of(config: CompareConfig) -> Grid:
+    """The grid in ``config.grid``, or the one that the flags describe, with the controls. Raises ``ValueError``."""
+    grid = read_grid(config.grid) if config.grid else _from_flags(config)
+    missing = {name: entry for name, entry in _controls().items() if name not in grid.entries}
+    return replace(grid, entries=missing | grid.entries)
+
+
+def read_grid(path: Path) -> Grid:
+    """A grid file. Raises ``ValueError`` that names the file and the table in question."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid TOML ({error}).") from error
+    for name in tables:
+        check_choice(f"{path}: table", name, ("sets", "regimes", "entries"))
+    for name in ("sets", "entries"):
+        if not tables.get(name):
+            raise ValueError(f"{path}: expected at least one table [{name}.NAME].")
+    sets = {name: _sections(path, f"sets.{name}", table) for name, table in tables["sets"].items()}
+    regimes = {}
+    for name, table in (tables.get("regimes") or {"all labels": {}}).items():
+        own = {key: value for key, value in table.items() if key not in ("teacher", "sets")}
+        given = _sections(path, f"regimes.{name}.teacher", table.get("teacher", {}))
+        for data in table.get("sets", {}):
+            check_choice(f"{path}: regimes.{name}.sets:", data, sets)
+        on = {
+            data: _sections(path, f"regimes.{name}.sets.{data}", part) for data, part in table.get("sets", {}).items()
+        }
+        regimes[name] = Regime(_sections(path, f"regimes.{name}", own), given, on)
+    entries = {}
+    for name, table in tables["entries"].items():
+        own = {key: value for key, value in table.items() if key != "teacher"}
+        teacher = table.get("teacher", "privileged")
+        check_choice(f"{path}: entries.{name}.teacher", teacher, ("privileged", "prevalent", "self"))
+        entries[name] = Entry(_sections(path, f"entries.{name}", own), teacher)
+    return Grid(sets, regimes, entries)
+
+
+def run_config(*settings: Settings) -> StudentRunConfig:
+    """The config that settings describe, the later over the earlier. Raises ``ValueError`` for one out of range."""
+    merged: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for given in settings:
+        for section, values in given.items():
+            merged[section] |= values
+    parts: dict[str, Any] = {}
+    for section, kind in SECTIONS.items():
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in merged[section].items()}
+        parts[section] = kind(**values)
+    return StudentRunConfig(**parts)
+
+
+def _sections(path: Path, place: str, table: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(table, dict):
+        raise ValueError(f"{path}: {place}: expected a table of settings, got {table!r}.")
+    found = {}
+    for section, values in table.items():
+        check_choice(f"{path}: {place}: section", section, SECTIONS)
+        if not isinstance(values, dict):
+            raise ValueError(f"{path}: {place}.{section}: expected a table of settings, got {values!r}.")
+        plain = {name.replace("-", "_"): value for name, value in values.items()}
+        for name in plain:
+            check_choice(f"{path}: {place}.{section}:", name, [part.name for part in fields(SECTIONS[section])])
+        found[section] = plain
+    return found
+
+
+def _from_flags(config: CompareConfig) -> Grid:
+    common: dict[str, dict[str, Any]] = {"data": {"folds": config.folds}, "optim": {}}
+    if config.epochs is not None:
+        common["optim"]["epochs"] = config.epochs
+    if config.batch_size is not None:
+        common["optim"]["batch_size"] = config.batch_size
+    names = [Path(source).name or source for source in config.data]
+    if len(set(names)) < len(names) or len(set(config.methods)) < len(config.methods):
+        raise ValueError("a data set or a method is named twice.")
+    sets = {
+        name: {**common, "data": {**common["data"], "source": source}}
+        for name, source in zip(names, config.data, strict=True)
+    }
+    regimes = {
+        "all labels" if share == 1.0 else f"{100 * share:g} % labels": Regime({"data": {"labels": share}})
+        for share in config.labels
+    }
+    for method in config.methods:
+        parse_method(method)
+    return Grid(sets, regimes, {method: Entry({"distill": {"method": method}}) for method in config.methods})
+
+
+def _controls() -> dict[str, Entry]:
+    return {
+        NONE: Entry({"distill": {"method": "none"}}),
+        ALL_LABELS: Entry({"distill": {"method": "none"}, "data": {"labels": 1.0, "label_noise": 0.0}}),
+        SELF_TRAINING: Entry({"distill": {"method": "kd"}}, teacher="self"),
+        PREVALENT_TEACHER: Entry({"distill": {"method": "kd"}}, teacher="prevalent"),
+    }

@@ -1,0 +1,207 @@
+"""Which runs a comparison consists of, and where each one lies."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from pkdot.comparison.config import CompareConfig
+from pkdot.comparison.grid import Entry, Grid, Settings, TeacherKind, run_config
+from pkdot.comparison.scores import ALL_LABELS, TEACHER
+from pkdot.config import StudentRunConfig, TeacherRunConfig
+from pkdot.data import open_dataset
+from pkdot.data.splits import fold_members
+from pkdot.tasks import Task
+from pkdot.training.distillation import build_criteria
+
+FIRST_TUNE_SEED = 100_000
+"""Seeds from here on serve to choose weights, and no others."""
+
+Stage = Literal["tune", "test"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a comparison is made within: runs of one cell share data, split, labels and seed."""
+
+    data: str
+    regime: str
+    stage: Stage
+    fold: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+        cell: where it belongs.
+        entry: its line in the tables.
+        config: of the student, or of a teacher.
+        folder: the run folder.
+        factor: on the balanced weight, where it is one of several that are tried.
+    """
+
+    cell: Cell
+    entry: str
+    config: StudentRunConfig | TeacherRunConfig
+    folder: Path
+    factor: float | None = None
+
+    @property
+    def is_teacher(self) -> bool:
+        """Whether others wait for it."""
+        return isinstance(self.config, TeacherRunConfig)
+
+    @property
+    def teacher(self) -> Path | None:
+        """The run folder of a student's teacher."""
+        return self.config.teacher if isinstance(self.config, StudentRunConfig) else None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has been tested."""
+        return (self.folder / "result.json").is_file()
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What the plan has to know of a data set."""
+
+    task: Task
+    folds: int
+
+
+def look_at(grid: Grid) -> dict[str, DataSet]:
+    """Open each data set of the grid. Raises ``ValueError`` for one that cannot be used."""
+    found = {}
+    for name, settings in grid.sets.items():
+        config = run_config(settings)
+        dataset = open_dataset(config.data)
+        folds = config.data.folds
+        count = len(fold_members(dataset.records, folds, config.data.split_seed)) if folds else 1
+        found[name] = DataSet(dataset.schema.task.with_loss(config.optim.task_loss), count)
+    return found
+
+
+class Plan:
+    """The runs of a grid. Nothing is run or written here.
+
+    Args:
+        grid: what is compared.
+        config: seeds, factors and folders.
+
+    Raises:
+        ValueError: a data set cannot be opened, a setting is out of range, or two names make one folder.
+    """
+
+    def __init__(self, grid: Grid, config: CompareConfig) -> None:
+        self.grid, self.config = grid, config
+        self.sets = look_at(grid)
+        for kind, names in (("data sets", grid.sets), ("regimes", grid.regimes), ("entries", grid.entries)):
+            if len({slug(name) for name in names}) < len(names):
+                raise ValueError(f"two {kind} would share a folder: {', '.join(names)}.")
+
+    def left_out(self) -> dict[tuple[str, str], str]:
+        """Why an entry is not run on a data set, where its method does not fit the task."""
+        return {
+            (data, name): reason
+            for data in self.sets
+            for name, entry in self.grid.entries.items()
+            if (reason := self._misfit(data, entry))
+        }
+
+    def blocks(self) -> Iterator[tuple[str, str]]:
+        """Each data set in each regime: a table of the report."""
+        for data in self.grid.sets:
+            for regime in self.grid.regimes:
+                yield data, regime
+
+    def tuning(self, data: str, regime: str) -> list[Run]:
+        """The runs on whose validation scores the weights of a block are chosen."""
+        entries = [name for name in self.entries(data, regime) if self.grid.entries[name].tuned]
+        runs: list[Run] = []
+        for seed in range(FIRST_TUNE_SEED, FIRST_TUNE_SEED + self.config.tune_seeds):
+            cell = Cell(data, regime, "tune", 0, seed)
+            runs += self._teachers(cell, entries)
+            runs += [self._student(cell, name, factor) for name in entries for factor in self.config.tune]
+        return runs
+
+    def testing(self, data: str, regime: str, factors: Mapping[str, float]) -> list[Run]:
+        """The runs of a block that are compared, with the chosen factors."""
+        entries = self.entries(data, regime)
+        runs: list[Run] = []
+        for seed in range(self.config.first_seed, self.config.first_seed + self.config.seeds):
+            for fold in range(self.sets[data].folds):
+                cell = Cell(data, regime, "test", fold, seed)
+                runs += self._teachers(cell, entries)
+                runs += [self._student(cell, name, factors.get(name), tested=True) for name in entries]
+        return runs
+
+    def entries(self, data: str, regime: str) -> list[str]:
+        """The entries that are run there."""
+        names = [name for name, entry in self.grid.entries.items() if not self._misfit(data, entry)]
+        given = run_config(self.grid.sets[data], *self.grid.regimes[regime].on(data)).data
+        return [name for name in names if name != ALL_LABELS or given.labels < 1 or given.label_noise > 0]
+
+    def place(self, data: str, regime: str) -> Path:
+        """The folder of a data set in a regime."""
+        return self.config.out / slug(data) / slug(regime)
+
+    def _misfit(self, data: str, entry: Entry) -> str:
+        try:
+            distill = run_config(entry.settings, self._fitting(data, entry)).distill
+            build_criteria(distill, self.sets[data].task, student_width=1, teacher_width=1, samples=1)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def _fitting(self, data: str, entry: Entry) -> Settings:
+        """The controls' distillation of predictions: by their squared difference where there are no logits."""
+        control = entry.teacher != "privileged" and entry.method == "kd"
+        return {"distill": {"method": "mse"}} if control and self.sets[data].task.loss != "cross-entropy" else {}
+
+    def _settings(self, cell: Cell) -> list[Settings]:
+        """Of everybody in the cell. Without folds each seed splits the subjects anew."""
+        regime, config = self.grid.regimes[cell.regime], self.config
+        split = {"fold": cell.fold} if run_config(self.grid.sets[cell.data]).data.folds else {"split_seed": cell.seed}
+        run = {"seed": cell.seed, "threads": config.threads, "device": config.device, "picture_epochs": 0}
+        return [self.grid.sets[cell.data], *regime.on(cell.data), {"data": split, "run": run}]
+
+    def _folder(self, cell: Cell, name: str) -> Path:
+        return self.place(cell.data, cell.regime) / cell.stage / f"fold{cell.fold}-seed{cell.seed}" / name
+
+    def _teachers(self, cell: Cell, entries: list[str]) -> list[Run]:
+        wanted: list[TeacherKind] = ["privileged"]
+        for name in entries:
+            entry = self.grid.entries[name]
+            if entry.method != "none" and entry.teacher not in wanted:
+                wanted.append(entry.teacher)
+        return [self._teacher(cell, kind) for kind in wanted]
+
+    def _teacher(self, cell: Cell, kind: TeacherKind) -> Run:
+        own: Settings = {"model": {"teacher": "concat"}} if kind == "self" else {}
+        whole = run_config(*self._settings(cell), self.grid.regimes[cell.regime].teacher, own)
+        config = TeacherRunConfig(whole.data, whole.model, whole.optim, whole.run, privileged=kind == "privileged")
+        return Run(
+            cell, TEACHER if kind == "privileged" else f"{kind} teacher", config, self._teacher_folder(cell, kind)
+        )
+
+    def _teacher_folder(self, cell: Cell, kind: TeacherKind) -> Path:
+        return self._folder(cell, f"teacher-{kind}")
+
+    def _student(self, cell: Cell, name: str, factor: float | None, *, tested: bool = False) -> Run:
+        entry = self.grid.entries[name]
+        own: Settings = {} if factor is None else {"distill": {"balance": factor}}
+        config = run_config(*self._settings(cell), entry.settings, self._fitting(cell.data, entry), own)
+        if entry.method != "none":
+            config = replace(config, teacher=self._teacher_folder(cell, entry.teacher).resolve())
+        folder = slug(name) if tested or factor is None else f"{slug(name)}-x{factor:g}"
+        return Run(cell, name, config, self._folder(cell, folder), factor)
+
+
+def slug(name: str) -> str:
+    """A name as a folder's: letters, digits, points and hyphens."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.").lower() or "unnamed"

@@ -1,0 +1,151 @@
+"""What runs scored, the names of the entries that stand in every table, and runs paired by fold and seed."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Key = tuple[int, int]
+"""Fold and seed: runs of a block that share them share their splits."""
+
+TEACHER, NONE, ALL_LABELS = "teacher", "none", "all labels"
+SELF_TRAINING, PREVALENT_TEACHER = "self-training", "kd from prevalent teacher"
+CONTROLS = (TEACHER, NONE, ALL_LABELS, SELF_TRAINING, PREVALENT_TEACHER)
+"""What methods are measured against; every other entry is a method."""
+OT = "ot"
+"""The method that the others are also compared with."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one run scored on the test split.
+
+    Attributes:
+        data: data set.
+        regime: what students were given there.
+        entry: line of the tables: a method, or one of ``CONTROLS``.
+        fold: subject fold, 0 where each seed makes a split of its own.
+        seed: of the run.
+        metric: "accuracy", "qwk", "ccc": larger is better.
+        value: in the metric's units; tables print 100 x it as points. NaN: the run is missing.
+        train_samples: in its training split.
+        test_samples: in its test split.
+    """
+
+    data: str
+    regime: str
+    entry: str
+    fold: int
+    seed: int
+    metric: str
+    value: float
+    train_samples: int
+    test_samples: int
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Values of some entries over the ``n`` runs that all of them have.
+
+    Attributes:
+        values: ``(entries, n)``.
+        splits: int64 ``(n,)``: runs with the same number were trained and tested on the same samples.
+        ratio: test samples / training samples.
+    """
+
+    values: Array
+    splits: Array
+    ratio: float
+
+    @property
+    def differences(self) -> Array:
+        """``(n,)``: the first entry minus the second."""
+        difference: Array = self.values[0] - self.values[1]
+        return difference
+
+
+class Block:
+    """The runs of one data set in one regime: a table of the report.
+
+    Args:
+        scores: of this block only.
+        folds: whether splits are numbered folds, the same for every seed; otherwise each seed has a split of its own.
+    """
+
+    def __init__(self, scores: Sequence[Score], *, folds: bool) -> None:
+        first = scores[0]
+        self.data, self.regime, self.metric = first.data, first.regime, first.metric
+        self._folds = folds
+        self._runs: dict[str, dict[Key, Score]] = {}
+        seen: set[tuple[str, Key]] = set()
+        for score in scores:
+            key = score.fold, score.seed
+            _check(score, self.metric)
+            if (score.entry, key) in seen:
+                raise ValueError(f"{_place(score)}: scored twice; expected one score a run.")
+            seen.add((score.entry, key))
+            runs = self._runs.setdefault(score.entry, {})
+            if math.isfinite(score.value):
+                runs[key] = score
+        self.keys = sorted({key for _, key in seen})
+
+    @property
+    def entries(self) -> list[str]:
+        """In their order of appearance."""
+        return list(self._runs)
+
+    @property
+    def methods(self) -> list[str]:
+        """The entries that are no controls."""
+        return [entry for entry in self._runs if entry not in CONTROLS]
+
+    def missing(self, entry: str) -> int:
+        """How many of the block's runs this entry lacks; one without a finite value counts as lacking."""
+        return len(self.keys) - len(self._runs.get(entry, {}))
+
+    def paired(self, *entries: str) -> Paired:
+        """The runs that all of the entries have; those that are missing on one side are left out."""
+        rows = [self._runs.get(entry, {}) for entry in entries]
+        keys = [key for key in self.keys if all(key in row for row in rows)]
+        runs = [row[key] for row in rows for key in keys]
+        values = np.array([run.value for run in runs], dtype=float).reshape(len(entries), len(keys))
+        splits = np.array([fold if self._folds else seed for fold, seed in keys], dtype=np.int64)
+        ratio = float(np.mean([run.test_samples / run.train_samples for run in runs])) if runs else math.nan
+        return Paired(values, splits, ratio)
+
+
+def blocks(scores: Iterable[Score]) -> list[Block]:
+    """Scores by (data set, regime), in their order of appearance.
+
+    A data set on which several folds are scored is taken to have fixed folds, the same for every seed; one on which
+    fold 0 alone is scored, to be split anew by each seed.
+
+    Raises:
+        ValueError: no score, two scores of one run, two metrics in a block, or a split without samples.
+    """
+    found: dict[tuple[str, str], list[Score]] = {}
+    folds: dict[str, set[int]] = {}
+    for score in scores:
+        found.setdefault((score.data, score.regime), []).append(score)
+        folds.setdefault(score.data, set()).add(score.fold)
+    if not found:
+        raise ValueError("no run to report: expected at least one score.")
+    return [Block(own, folds=len(folds[data]) > 1) for (data, _), own in found.items()]
+
+
+def _check(score: Score, metric: str) -> None:
+    if score.metric != metric:
+        raise ValueError(f"{_place(score)}: scored by {score.metric!r}; expected {metric!r}, as the runs before it.")
+    if score.train_samples < 1 or score.test_samples < 1:
+        raise ValueError(
+            f"{_place(score)}: {score.train_samples} training and {score.test_samples} test samples; "
+            "expected at least 1 of each."
+        )
+
+
+def _place(score: Score) -> str:
+    return f"{score.data}, {score.regime}, {score.entry}, fold {score.fold}, seed {score.seed}"

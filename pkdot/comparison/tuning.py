@@ -1,0 +1,64 @@
+"""The weight of each method: chosen once on validation splits, over the same factors for all, and then frozen."""
+
+import json
+import math
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from pkdot.comparison.plan import Plan, Run
+from pkdot.training.run_folder import write_text
+
+WEIGHTS = "weights.json"
+
+
+def choose_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
+    """The factor of each tuned entry of a block: read where it has been chosen, chosen where it can be.
+
+    The best mean validation score over the tuning seeds counts, and among equals the smaller factor. A choice is
+    written to ``weights.json`` beside the runs and from then on only read.
+
+    Raises:
+        ValueError: some of the runs to choose by are not there.
+    """
+    if not plan.config.tune_seeds:
+        return {}
+    path = plan.place(data, regime) / WEIGHTS
+    found = _read(path)
+    runs = [run for run in plan.tuning(data, regime) if run.factor is not None]
+    wanted = dict.fromkeys(run.entry for run in runs)
+    missing = [entry for entry in wanted if entry not in found]
+    for entry in missing:
+        found[entry] = _best(entry, [run for run in runs if run.entry == entry])
+    if missing:
+        write_text(path, json.dumps(found, indent=2) + "\n")
+    return {entry: found[entry]["factor"] for entry in wanted}
+
+
+def frozen_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
+    """The factors that have been chosen so far."""
+    return {entry: choice["factor"] for entry, choice in _read(plan.place(data, regime) / WEIGHTS).items()}
+
+
+def _best(entry: str, runs: list[Run]) -> dict[str, Any]:
+    scores: dict[float, list[float]] = {}
+    for run in runs:
+        if run.factor is None or not run.done:
+            raise ValueError(
+                f"{run.folder}: not run yet, and the weight of {entry!r} is chosen by it: --stage tune first."
+            )
+        score = json.loads((run.folder / "result.json").read_text(encoding="utf-8"))["validation"]["score"]
+        scores.setdefault(run.factor, []).append(score)
+    means = {factor: fmean(values) for factor, values in sorted(scores.items())}
+    best = max(means, key=lambda factor: -math.inf if math.isnan(means[factor]) else means[factor])
+    return {"factor": best, "validation": {f"{factor:g}": mean for factor, mean in means.items()}}
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.is_file():
+        return {}
+    try:
+        found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON ({error}).") from error
+    return found

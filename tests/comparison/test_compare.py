@@ -1,0 +1,270 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pkdot.cli import compare as command
+from pkdot.comparison.compare import compare, dry_run, scores, shard
+from pkdot.comparison.config import CompareConfig
+from pkdot.comparison.grid import grid_of, read_grid, run_config
+from pkdot.comparison.plan import Plan, Run, slug
+from pkdot.comparison.tuning import choose_factors
+from tests.support import write_vectors
+
+CONTROLS = {"none", "all labels", "self-training", "kd from prevalent teacher"}
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_vectors(tmp_path_factory.mktemp("data") / "toy")
+
+
+def config_of(vectors: Path, out: Path, **settings: object) -> CompareConfig:
+    return CompareConfig(
+        data=(str(vectors),),
+        methods=("ot", "kd"),
+        epochs=1,
+        batch_size=16,
+        seeds=2,
+        tune_seeds=1,
+        tune=(0.5, 8.0),
+        out=out,
+        jobs=2,
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[CompareConfig, Path]:
+    config = config_of(vectors, tmp_path_factory.mktemp("comparison"), labels=(0.4,))
+    return config, compare(config, "pkdot-compare --methods ot kd")
+
+
+def runs_of(config: CompareConfig) -> list[Run]:
+    plan = Plan(grid_of(config), config)
+    return [run for block in plan.blocks() for run in plan.testing(*block, {})]
+
+
+def results(out: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
+
+
+def test_a_comparison_ends_with_a_report_of_methods_and_controls(finished: tuple[CompareConfig, Path]) -> None:
+    config, report = finished
+    text = report.read_text()
+    assert "pkdot-compare --methods ot kd" in text
+    for name in ("ot", "kd", "teacher", *CONTROLS):
+        assert f"| {name} |" in text
+    assert {path.suffix for path in config.out.glob("report.*")} >= {".md", ".html"}
+    runs = runs_of(config)
+    found = scores(runs)
+    assert len(found) == 2 * (1 + 6)
+    assert {score.regime for score in found} == {"40 % labels"}
+    assert all(0 <= score.value <= 1 and score.train_samples > score.test_samples for score in found)
+
+
+def test_finished_runs_are_not_repeated(finished: tuple[CompareConfig, Path]) -> None:
+    config, _ = finished
+    before = results(config.out)
+    compare(config, "again")
+    assert results(config.out) == before
+
+
+def test_a_run_that_is_missing_is_made_and_no_other(finished: tuple[CompareConfig, Path]) -> None:
+    config, _ = finished
+    before = results(config.out)
+    lost = sorted(path for path in before if "/test/" in str(path) and path.parent.name == "ot")[0]
+    was = json.loads(lost.read_text())
+    lost.unlink()
+    compare(config, "again")
+    after = results(config.out)
+    assert {path for path in after if after[path] != before[path]} == {lost}
+    assert json.loads(lost.read_text())["metrics"] == was["metrics"]
+
+
+def test_weights_are_chosen_on_validation_and_then_frozen(finished: tuple[CompareConfig, Path]) -> None:
+    config, _ = finished
+    (path,) = config.out.rglob("weights.json")
+    weights = json.loads(path.read_text())
+    assert set(weights) == {"ot", "kd", "self-training", "kd from prevalent teacher"}
+    for name, choice in weights.items():
+        assert choice["factor"] == min(choice["validation"], key=lambda f: (-choice["validation"][f], float(f))) or (
+            str(choice["factor"]) in (f"{float(f)}" for f in choice["validation"])
+        ), name
+    frozen = {**weights, "ot": {**weights["ot"], "factor": 3.0}}
+    path.write_text(json.dumps(frozen))
+    plan = Plan(grid_of(config), config)
+    assert choose_factors(plan, "toy", "40 % labels")["ot"] == 3.0
+    path.write_text(json.dumps(weights))
+
+
+def test_students_weights_are_deleted_and_teachers_kept(finished: tuple[CompareConfig, Path]) -> None:
+    config, _ = finished
+    kept = {path.parent.name for path in config.out.rglob("best.safetensors")}
+    assert kept == {"teacher-privileged", "teacher-prevalent", "teacher-self"}
+    assert not list(config.out.rglob("last.pt"))
+
+
+def test_a_grid_that_was_killed_goes_on_and_repeats_nothing(vectors: Path, tmp_path: Path) -> None:
+    words = ["--data", str(vectors), "--methods", "ot", "--epochs", "2", "--batch-size", "16", "--seeds", "3"]
+    words += ["--tune-seeds", "0", "--jobs", "1", "--out", str(tmp_path / "out")]
+    code = "import sys; from pkdot.cli.compare import main; sys.exit(main())"
+    process = subprocess.Popen([sys.executable, "-c", code, *words], start_new_session=True, cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while len(results(tmp_path)) < 4 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = results(tmp_path)
+    assert len(before) >= 4
+    assert command.main(words) == 0
+    after = results(tmp_path)
+    assert {path: after[path] for path in before} == before
+    assert len(after) == 3 * 3 + 3 * 4
+
+
+def test_shards_divide_the_runs_and_keep_students_with_their_teachers(vectors: Path, tmp_path: Path) -> None:
+    config = config_of(vectors, tmp_path)
+    runs = runs_of(config)
+    parts = [shard(runs, replace(config, shard=f"{i}/2")) for i in (1, 2)]
+    assert sorted(run.folder for part in parts for run in part) == sorted(run.folder for run in runs)
+    assert not {run.cell for run in parts[0]} & {run.cell for run in parts[1]}
+
+
+def test_leaving_one_subject_out_has_a_fold_for_each(vectors: Path, tmp_path: Path) -> None:
+    config = config_of(vectors, tmp_path, folds="loso")
+    runs = runs_of(config)
+    assert len({run.cell.fold for run in runs}) == 12
+    assert len(runs) == 12 * 2 * (3 + 5)
+    told = dry_run(config)
+    assert told.splitlines()[-1] == f"test: {len(runs)} runs, 0 of them done"
+    assert not list(tmp_path.iterdir())
+
+
+def test_seeds_split_anew_and_all_entries_of_a_seed_alike(vectors: Path, tmp_path: Path) -> None:
+    config = config_of(vectors, tmp_path)
+    runs = runs_of(config)
+    assert {(run.cell.seed, run.config.data.split_seed, run.config.run.seed) for run in runs} == {(0, 0, 0), (1, 1, 1)}
+
+
+def test_methods_that_do_not_fit_are_left_out_and_named(tmp_path: Path) -> None:
+    data = write_vectors(tmp_path / "value", task="regression")
+    config = replace(config_of(data, tmp_path / "out"), methods=("kd", "ccc"))
+    plan = Plan(grid_of(config), config)
+    assert plan.entries("value", "all labels") == ["none", "self-training", "kd from prevalent teacher", "ccc"]
+    assert "compares class logits" in plan.left_out()["value", "kd"]
+    methods = {run.entry: run.config.distill.method for run in runs_of(config) if not run.is_teacher}  # type: ignore[union-attr]
+    assert methods["self-training"] == "mse"
+
+
+def test_a_failed_run_is_told_and_the_others_are_made(
+    vectors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = tmp_path / "grid.toml"
+    grid.write_text(
+        f"""
+        [sets.toy]
+        data = {{ source = "{vectors}" }}
+        optim = {{ epochs = 1, batch_size = 16 }}
+        [entries.ot]
+        distill = {{ method = "ot" }}
+        [entries.wild]
+        distill = {{ method = "mse", weight = 1e8 }}
+        optim = {{ lr = 900.0, clip = 1e9 }}
+        """
+    )
+    code = command.main(["--grid", str(grid), "--seeds", "1", "--tune-seeds", "0", "--out", str(tmp_path / "out")])
+    told = capsys.readouterr().err
+    if code == 0:
+        pytest.skip("the wild run did not diverge on this machine")
+    assert code == 1
+    assert "1 runs failed" in told
+    assert "diverged" in told
+    assert len(results(tmp_path)) == 3 + 4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[sets.a", "not valid TOML"),
+        ("[set.a]\n", "Did you mean 'sets'"),
+        ("[sets.a]\n", "expected at least one table \\[entries.NAME\\]"),
+        ("[sets.a.dta]\nx = 1\n[entries.ot]\n", "Did you mean 'data'"),
+        ("[sets.a.data]\nsorce = 'x'\n[entries.ot]\n", "Did you mean 'source'"),
+        ("[sets.a]\n[entries.ot]\nteacher = 'other'\n", "entries.ot.teacher"),
+        ("[sets.a]\n[entries.ot]\n[regimes.few.sets.b]\n", "'b' is not one of a"),
+        ("[sets]\na = 3\n[entries.ot]\n", "expected a table"),
+    ],
+)
+def test_a_grid_file_that_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "grid.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_grid(path)
+
+
+def test_settings_of_the_set_give_way_to_those_of_the_regime_and_the_entry(tmp_path: Path) -> None:
+    path = tmp_path / "grid.toml"
+    path.write_text(
+        """
+        [sets.a]
+        data = { source = "x", labels = 0.5 }
+        optim = { epochs = 3 }
+        [regimes.few]
+        data = { labels = 0.2 }
+        sets.a.data = { labels = 0.1 }
+        teacher.data = { labels = 1.0 }
+        [entries.released]
+        distill = { method = "ot", topk = 30, settings = ["shift=min"], weight = 0.6 }
+        """
+    )
+    grid = read_grid(path)
+    entry = grid.entries["released"]
+    config = run_config(grid.sets["a"], *grid.regimes["few"].on("a"), entry.settings)
+    assert (config.data.labels, config.optim.epochs, config.distill.topk) == (0.1, 3, 30)
+    assert config.distill.settings == ("shift=min",)
+    assert not entry.tuned
+    assert grid.regimes["few"].teacher == {"data": {"labels": 1.0}}
+
+
+def test_names_become_folders() -> None:
+    assert slug("KL, ot's columns") == "kl-ot-s-columns"
+    assert slug("ot+0.5*kd") == "ot-0.5-kd"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--shard", "3/2"], "expected i/N"),
+        (["--methods", "ott"], "Did you mean 'ot'"),
+        (["--methods", "ot", "ot"], "named twice"),
+        (["--tune"], "tune"),
+        (["--labels", "0"], "labels 0.0 is outside"),
+        (["--seeds", "0"], "seeds 0 is outside"),
+        (["--sede", "1"], "sede"),
+        (["--cluster-options", "x"], "expected name=value"),
+        (["--grid", "nowhere.toml"], "nowhere.toml: cannot be read"),
+        (["--stage", "test"], "--stage tune first"),
+        (["--stage", "report"], "no run to report"),
+    ],
+)
+def test_bad_flags_end_with_one_line(
+    words: list[str], message: str, vectors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--data", str(vectors), "--out", str(tmp_path / "out"), *words]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert message in told[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_stages_run_as_an_array_of_jobs(vectors: Path, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    config = replace(config_of(vectors, tmp_path), methods=("ot",), seeds=1, cluster="local", array=1, tune=(1.0,))
+    report = compare(config, "pkdot-compare --cluster local")
+    assert "| ot |" in report.read_text()
