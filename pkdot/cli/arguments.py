@@ -54,7 +54,8 @@ def in_one_line(box: str) -> str:
     rules = [number for number, line in enumerate(lines) if set(line) <= {"─"} and line] or [len(lines)]
     mistake = list(takewhile(bool, lines[1 : rules[0]]))
     meant = [line for line in lines[rules[0] :] if line.startswith("--")]
-    told = " ".join(mistake).rstrip(".") + "."
+    told = " ".join(mistake).rstrip(".")
+    told += "" if told.endswith("?") else "."
     if meant and any(line.startswith("Perhaps you meant") for line in lines):
         return f"{told} Perhaps you meant {meant[0].split()[0].rstrip(',')}?"
     return told

@@ -81,8 +81,6 @@ def _canvas() -> "type[Figure]":
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
         told = "the figure needs matplotlib: pip install 'pkdot[report]'"
         raise ModuleNotFoundError(told, name="matplotlib") from error
     return Figure
@@ -193,7 +191,7 @@ def _range(lines: list[Line], lead: float) -> tuple[float, float]:
     room = 1.5 * (high - low)
     far = [lead, *(_points_of(line) for line in lines if line.entry == ALL_LABELS)]
     ends = [low, high, *(mean for mean in far if low - room <= mean <= high + room)]
-    pad = 0.05 * (max(ends) - min(ends))
+    pad = 0.05 * max(max(ends) - min(ends), 1.0)
     return min(ends) - pad, max(ends) + pad
 
 

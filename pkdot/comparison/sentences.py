@@ -22,7 +22,7 @@ HOW = (
     "Holm p: corrected over one family, all methods against none within one data set and regime. Holm p (ot): over a "
     "second family, all other methods against ot there. Controls are in neither.",
     "Verdict: helps or harms where the Holm p is below 0.05, else no difference shown, which is no proof that there is "
-    f"none. Non-inferior: the one-sided 95 % bound of the loss is less than {_MARGIN}.",
+    f"none. Non-inferior: the one-sided 95 % bound of the loss, not corrected, is less than {_MARGIN}.",
     "Gap closed: mean(method - none) / mean(teacher - none) with Fieller's interval by the same standard error. "
     "[open]: the interval has no two ends, because the teacher's lead itself is not shown. –: the teacher is not "
     "ahead, or there is nothing to compare.",

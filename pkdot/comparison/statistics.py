@@ -68,8 +68,9 @@ def resampled_mean(values: ArrayLike, ratio: float, splits: ArrayLike | None = N
     """Mean of a score, or of a paired difference, over repeated splits: the corrected resampled t-test.
 
     t = mean / sqrt((1/J + ratio) s^2) with J - 1 degrees of freedom, s^2 the variance over the J splits (Nadeau and
-    Bengio 2003; Bouckaert and Frank 2004 for repeated folds). Where only the draw of the test samples matters the
-    correction is exact: the means of J overlapping draws have variance (1/J + ratio) E[s^2].
+    Bengio 2003; Bouckaert and Frank 2004 for repeated folds). Where the splits have training and test samples only, and
+    nothing but the draw of the test samples matters, it is exact: the mean of J overlapping draws has the variance
+    (1/J + ratio) E[s^2]. Samples kept aside for validation make it err on the safe side.
 
     Runs on the same split are averaged first. Several seeds on fixed folds differ in their initialisation only; counted
     as J splits they would pretend to have seen new data, and the test would not hold its level.
@@ -139,6 +140,9 @@ def gap_closed(method: ArrayLike, lead: ArrayLike, ratio: float, splits: ArrayLi
         lead: ``(n,)``, teacher - none of the same runs.
         ratio: test samples / training samples.
         splits: ``(n,)``, as in ``resampled_mean``.
+
+    Raises:
+        ValueError: the lengths differ, or a value is not finite.
     """
     numbers = None if splits is None else np.asarray(splits)
     top, bottom = (_split_means(np.asarray(values, dtype=float), numbers) for values in (method, lead))

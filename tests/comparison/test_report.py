@@ -1,0 +1,240 @@
+import math
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pkdot.comparison.analysis import analyse
+from pkdot.comparison.page import html
+from pkdot.comparison.report import markdown, write_report
+from pkdot.comparison.scores import Score
+from tests.comparison.toys import comparison, score
+
+EFFECTS = {"ot": 0.02, "kd": 0.05, "hint": -0.04, "sp": 0.0005}
+VOID = {"meta", "img", "br", "hr"}
+
+
+def told(scores: list[Score], **settings: object) -> str:
+    return markdown(scores, title="Methods", command="pkdot-compare --seeds 8", **settings)  # type: ignore[arg-type]
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """Cells of all tables of a Markdown text."""
+    found: list[list[list[str]]] = [[]]
+    for line in text.splitlines():
+        if line.startswith("|"):
+            found[-1].append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+        elif found[-1]:
+            found.append([])
+    return [rows for rows in found if rows]
+
+
+def row(text: str, entry: str) -> list[str]:
+    """The entry's line in the first table of a block."""
+    (table,) = [rows for rows in tables(text) if rows[0][:2] == ["entry", "runs"]][:1]
+    (found,) = [cells for cells in table if cells[0] == entry]
+    return found
+
+
+class Page(HTMLParser):
+    """Checks that tags are closed in order, and collects the cells of the tables."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.rows: list[list[str]] = []
+        self.cell = 0
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.cell = len(self.rows[-1])
+            self.rows[-1] += [""] * int(dict(attrs).get("colspan") or 1)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1][self.cell] += data
+
+
+def test_every_row_has_the_columns_of_its_header() -> None:
+    scores = comparison(EFFECTS | {"a|b": 0.01}, data=("one", "two"), regimes=("few", "all"))
+    found = tables(told(scores))
+    assert len(found) == 1 + 1 + 4
+    for table in found:
+        assert len({len(cells) for cells in table}) == 1
+        assert set("".join(table[1])) <= {"-", ":"}
+
+
+def test_a_line_has_the_figures_of_the_corrected_test() -> None:
+    scores = comparison({"ot": 0.02})
+    runs = {name: np.array([s.value for s in scores if s.entry == name]) for name in ("ot", "none", "teacher")}
+    difference, lead = runs["ot"] - runs["none"], runs["teacher"] - runs["none"]
+    half = stats.t.ppf(0.975, 7) * difference.std(ddof=1) * math.sqrt(1 / 8 + 1 / 3)
+    cells = row(told(scores), "ot")
+    mean = 100 * difference.mean()
+    assert cells[1] == "8"
+    assert cells[2].startswith(f"{100 * runs['ot'].mean():.2f} ± ")
+    assert cells[3].startswith(f"{100 * difference.mean() / lead.mean():.0f} % [")
+    assert cells[4] == f"{mean:+.2f} [{mean - 100 * half:+.2f}, {mean + 100 * half:+.2f}]"
+    assert cells[-1] == "helps"
+
+
+def test_negative_results_stand_beside_positive_ones() -> None:
+    text = told(comparison(EFFECTS))
+    assert row(text, "hint")[-1] == "harms"
+    assert row(text, "kd")[-1] == "helps"
+    assert row(text, "sp")[-1] == "no difference shown, non-inferior"
+    assert "- hint: harms on toy (few)." in text
+    assert "of 4 comparisons 2 help, 1 harm and 1 show no difference (1 of these non-inferior)" in text
+    assert re.search(r"\| hint \| -\d\.\d\d \*\*\* \|", text)
+
+
+def test_controls_stand_on_top_and_methods_from_best_to_worst() -> None:
+    (table,) = [rows for rows in tables(told(comparison(EFFECTS))) if rows[0][0] == "entry"]
+    assert [cells[0] for cells in table[2:]] == [
+        "**controls**",
+        "teacher",
+        "none",
+        "all labels",
+        "self-training",
+        "kd from prevalent teacher",
+        "**methods**",
+        "kd",
+        "ot",
+        "sp",
+        "hint",
+    ]
+    assert row(told(comparison(EFFECTS)), "self-training")[5:] == ["–", "–", "–", ""]
+
+
+def test_the_two_families_are_corrected_apart() -> None:
+    (block,) = analyse(comparison(EFFECTS, noise=0.02)).blocks
+    worst = max(block.methods, key=lambda line: line.to_none.p)
+    best = min(block.methods, key=lambda line: line.to_none.p)
+    assert best.p == pytest.approx(min(4 * best.to_none.p, 1.0))
+    assert worst.p >= worst.to_none.p
+    others = [line for line in block.methods if line.entry != "ot"]
+    nearest = min(others, key=lambda line: line.to_ot.p)
+    assert nearest.p_ot == pytest.approx(min(3 * nearest.to_ot.p, 1.0))
+    assert all(math.isnan(line.p_ot) for line in block.methods if line.entry == "ot")
+
+
+def test_the_test_is_named_and_so_are_missing_runs() -> None:
+    scores = [s for s in comparison(EFFECTS) if not (s.entry == "kd" and s.seed in (1, 2))]
+    text = told(scores, notes=["Weights were chosen on validation."])
+    assert "Nadeau and Bengio 2003" in text
+    assert "one family, all methods against none within one data set and regime" in text
+    assert "Runs of each entry: 8, on 8 splits; missing: kd 2." in text
+    assert "- Weights were chosen on validation." in text
+    assert "pkdot-compare --seeds 8" in text
+    assert row(text, "kd")[1] == "6"
+
+
+def test_a_method_that_one_data_set_lacks_is_told_of_the_others() -> None:
+    scores = [s for s in comparison(EFFECTS, data=("one", "two")) if (s.entry, s.data) != ("kd", "two")]
+    text = told(scores)
+    assert "- kd: helps on one (few)." in text
+    (summary,) = [rows for rows in tables(text) if rows[0][0] == "method"]
+    assert [cells[2] for cells in summary if cells[0] == "kd"] == ["–"]
+
+
+def test_one_run_has_no_test_and_says_so() -> None:
+    text = told(comparison(EFFECTS, seeds=1))
+    assert "on 1 split, too few for an interval or a test" in text
+    assert {row(text, name)[-1] for name in EFFECTS} == {"too few runs"}
+    assert "nan" not in text
+
+
+def test_a_teacher_behind_its_student_leaves_no_gap_to_close() -> None:
+    text = told(comparison(EFFECTS, lead=-0.03))
+    assert "The teacher does not lead" in text
+    assert row(text, "kd")[3] == "–"
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        [score("ot", 0.5)],
+        [score("teacher", 0.5)],
+        [score("ot", 0.5, seed=seed) for seed in range(3)] + [score("none", 0.5, seed=seed) for seed in range(3, 6)],
+        [score(name, 0.5, seed=seed) for name in ("teacher", "none", "ot", "kd") for seed in range(3)],
+        [score("ot", math.nan), score("none", 0.5)],
+    ],
+    ids=["method alone", "teacher alone", "no pairs", "constant", "nan"],
+)
+@pytest.mark.filterwarnings("error")
+def test_degenerate_scores_make_a_report(scores: list[Score]) -> None:
+    text = told(scores)
+    assert "nan" not in text
+    Page(html(scores, title="t", command="c"))
+
+
+def test_without_ot_there_is_no_comparison_with_it() -> None:
+    text = told(comparison({"kd": 0.02, "hint": 0.0}))
+    assert "difference to ot" not in text
+
+
+def test_ranks_are_told_or_said_to_be_left_out() -> None:
+    assert "is left out: it needs at least 3 methods" in told(comparison(EFFECTS))
+    text = told(comparison(EFFECTS, data=("one", "two", "three")))
+    assert "Friedman's test" in text
+    assert "Nemenyi's critical difference" in text
+
+
+def test_the_page_has_the_rows_of_the_markdown() -> None:
+    scores = comparison(EFFECTS | {"<b> & 'c'": 0.01}, data=("one", "two"))
+    page = Page(html(scores, title="A < B", command="pkdot-compare --out 'a & b'"))
+    expected = [
+        [cell.strip("*") if cell.startswith("**") else cell for cell in cells]
+        for table in tables(told(scores))
+        for cells in (table[0], *table[2:])
+    ]
+    assert page.rows == expected
+
+
+def test_names_with_stars_are_not_emphasised() -> None:
+    text = told(comparison({"ot+0.5*kd+2*hint": 0.02}))
+    assert r"| ot+0.5\*kd+2\*hint |" in text
+
+
+def test_a_report_on_disk_needs_no_matplotlib(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with caplog.at_level("INFO", logger="pkdot"):
+        path = write_report(comparison(EFFECTS), tmp_path / "new", command="c")
+    assert sorted(found.name for found in path.parent.iterdir()) == ["report.html", "report.md"]
+    assert "pip install 'pkdot[report]'" in caplog.text
+    assert "report.png" not in path.read_text(encoding="utf-8")
+
+
+def test_a_figure_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none\.png: cannot be read"):
+        html(comparison(EFFECTS), title="t", command="c", figure=tmp_path / "none.png")
+
+
+def test_nothing_to_report_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no run to report"):
+        write_report([], tmp_path / "out", command="c")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_report_needs_no_torch() -> None:
+    code = "import sys, pkdot.comparison.report; assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,58 @@
+import math
+
+import pytest
+
+from pkdot.comparison.analysis import analyse
+from pkdot.comparison.scores import Score, blocks
+from tests.comparison.toys import comparison, score
+
+
+def test_runs_are_paired_by_fold_and_seed() -> None:
+    scores = [score("ot", 0.1 * seed, seed=seed) for seed in (2, 0, 1)]
+    scores += [score("none", 0.01 * seed, seed=seed) for seed in (1, 2, 3)]
+    (block,) = blocks(scores)
+    assert list(block.paired("ot", "none").differences) == pytest.approx([0.09, 0.18])
+    assert list(block.paired("ot", "none").splits) == [1, 2]
+    assert (block.missing("ot"), block.missing("none"), block.missing("kd")) == (1, 1, 4)
+
+
+def test_a_run_without_a_finite_score_is_missing() -> None:
+    (block,) = blocks([score("ot", math.nan), score("none", 0.5), score("ot", 0.6, seed=1), score("none", 0.5, seed=1)])
+    assert block.missing("ot") == 1
+    assert list(block.paired("ot", "none").differences) == pytest.approx([0.1])
+
+
+def test_an_entry_that_never_ran_has_no_pairs() -> None:
+    (block,) = blocks([score("none", 0.5)])
+    pairs = block.paired("ot", "none")
+    assert pairs.values.shape == (2, 0)
+    assert math.isnan(pairs.ratio)
+
+
+def test_seeds_are_splits_without_folds_and_repetitions_with_them() -> None:
+    hold_out, folds = (analyse(comparison({"ot": 0.02}, folds=folds, seeds=3)).blocks[0] for folds in (1, 5))
+    (line,) = hold_out.methods
+    assert (line.to_none.runs, line.to_none.splits) == (3, 3)
+    (line,) = folds.methods
+    assert (line.to_none.runs, line.to_none.splits) == (15, 5)
+
+
+def test_folds_of_one_regime_are_those_of_its_data_set() -> None:
+    scores = [score("none", 0.5, fold=fold, regime="few") for fold in range(3)]
+    scores += [score("none", 0.5, seed=seed, regime="all") for seed in range(3)]
+    assert [list(block.paired("none").splits) for block in blocks(scores)] == [[0, 1, 2], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ([], "no run to report"),
+        ([score("ot", 0.5), score("ot", 0.6)], "toy, few, ot, fold 0, seed 0: scored twice"),
+        ([score("ot", 0.5), score("ot", math.nan)], "scored twice"),
+        ([score("ot", 0.5), score("kd", 0.5, metric="qwk")], "scored by 'qwk'; expected 'accuracy'"),
+        ([score("ot", 0.5, train_samples=0)], "0 training and 100 test samples"),
+    ],
+)
+def test_scores_that_do_not_fit_together_are_named(scores: list[Score], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        blocks(scores)
