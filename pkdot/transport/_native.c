@@ -1,7 +1,7 @@
 /* The transport engine on CPU without torch's overhead for each operation: see native.py for what it offers.
  *
- * Every term of every problem (x to y, x to x, y to y) is a task of its own; threads take them in turn, and each task's
- * arithmetic is the same however many there are.
+ * Every term of every problem (x to y, x to x, y to y) is a task of its own. Threads take them in turn or, where there are
+ * few and large ones, share the rows of one; the arithmetic is the same however many there are.
  */
 
 #define _GNU_SOURCE /* RTLD_DEFAULT */
@@ -35,6 +35,8 @@
 #define SMALLEST 1e-30    /* a column that receives nothing */
 #define FLOAT_ROUNDING 6e-8
 #define MOST_THREADS 64
+#define CHUNK 512         /* rows that a thread takes at a time */
+#define LARGE (1 << 20)   /* entries of a kernel on which several threads may work */
 #define MOST_KEPT_BYTES ((size_t)1 << 25) /* of a thread */
 #define HEADER 8          /* words */
 
@@ -56,7 +58,7 @@ typedef struct {
 typedef struct {
     const double *x, *y, *a, *b;
     double *mean_x, *mean_y; /* (k) */
-    int n, m, k, symmetric;
+    int n, m, k, symmetric, threads;
     double sign;
     double *value, *marginal_error, *to_x, *to_y, *to_a, *to_b;
     int64_t *iterations;
@@ -93,7 +95,7 @@ VECTORISED static double radius(const double *restrict points, const double *res
 static _Atomic(size_t *) kept[MOST_THREADS];
 
 static void *reserve(size_t bytes) {
-    for (int slot = 0; bytes <= MOST_KEPT_BYTES && slot < MOST_THREADS; slot++) {
+    for (int slot = 0; slot < MOST_THREADS; slot++) {
         size_t *block = atomic_exchange(&kept[slot], NULL);
         if (block && block[0] >= bytes) return block + HEADER;
         free(block);
@@ -106,9 +108,68 @@ static void *reserve(size_t bytes) {
 
 static void release(void *memory) {
     size_t *block = (size_t *)memory - HEADER, *nothing = NULL;
-    for (int slot = 0; block[0] <= MOST_KEPT_BYTES && slot < MOST_THREADS; slot++, nothing = NULL)
+    for (int slot = 0; slot < MOST_THREADS; slot++, nothing = NULL)
         if (atomic_compare_exchange_strong(&kept[slot], &nothing, block)) return;
     free(block);
+}
+
+/* At the end of a call: large blocks serve its next term, and not the next call. */
+static void free_large_blocks(void) {
+    for (int slot = 0; slot < MOST_THREADS; slot++) {
+        size_t *block = atomic_exchange(&kept[slot], NULL);
+        if (block && block[0] > MOST_KEPT_BYTES) free(block);
+        else if (block) release(block + HEADER);
+    }
+}
+
+/* Denormal numbers count as zero in a thread that computes: they are slow, and nothing here. */
+static unsigned int flush_denormals(void) {
+#if defined(__SSE__)
+    unsigned int before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040);
+    return before;
+#else
+    return 0;
+#endif
+}
+
+static void restore_denormals(unsigned int before) {
+#if defined(__SSE__)
+    _mm_setcsr(before);
+#else
+    (void)before;
+#endif
+}
+
+/* OpenMP's entrance to its pool of threads. The pool of torch waits for work by spinning, and threads of our own would
+ * have to share their cores with it. */
+typedef void (*Parallel)(void (*function)(void *), void *argument, unsigned threads, unsigned flags);
+static Parallel parallel;
+
+typedef struct {
+    void (*function)(void *);
+    void *argument;
+} Errand;
+
+static void *run_errand(void *argument) {
+    Errand *errand = argument;
+    errand->function(errand->argument);
+    return NULL;
+}
+
+/* The same call in so many threads. */
+static void in_parallel(void (*function)(void *), void *argument, int threads) {
+    pthread_t helpers[MOST_THREADS];
+    Errand errand = {function, argument};
+    int started = 0;
+    if (threads > 1 && parallel) {
+        parallel(function, argument, (unsigned)threads, 0);
+        return;
+    }
+    while (started < threads - 1 && started < MOST_THREADS && !pthread_create(&helpers[started], NULL, run_errand, &errand))
+        started++;
+    function(argument);
+    for (int t = 0; t < started; t++) pthread_join(helpers[t], NULL);
 }
 
 static void centre(double *potential, int m) {
@@ -171,7 +232,7 @@ typedef struct {
     const double *x, *y, *a, *b;
     double *value, *marginal_error, *to_x, *to_y, *to_a, *to_b;
     int64_t *iterations;
-    int problems, n, m, k, terms, wide;
+    int problems, n, m, k, terms, wide, threads_of_task;
     Goal goal;
     atomic_int next_task, failures;
 } Call;
@@ -184,6 +245,7 @@ static Term term_of(const Call *call, int task) {
     const double *x = call->x + problem * n * k, *y = call->y + problem * m * k;
     const double *a = call->a + problem * n, *b = call->b + problem * m;
     Term term = {.x = x, .y = y, .a = a, .b = b, .n = call->n, .m = call->m, .k = call->k, .sign = 1};
+    term.threads = call->threads_of_task;
     size_t second = (size_t)call->problems + problem;
     switch (task / call->problems) {
     case 0:
@@ -203,12 +265,9 @@ static Term term_of(const Call *call, int task) {
     return term;
 }
 
-static void *work(void *argument) {
+static void take_tasks(void *argument) {
     Call *call = argument;
-#if defined(__SSE__)
-    unsigned int before = _mm_getcsr();
-    _mm_setcsr(before | 0x8040); /* Denormal numbers count as zero: they are slow, and nothing here. */
-#endif
+    unsigned int before = flush_denormals();
     double *means = malloc(2 * (size_t)call->k * sizeof(double));
     int tasks = call->problems * call->terms, task;
     while ((task = atomic_fetch_add(&call->next_task, 1)) < tasks) {
@@ -231,30 +290,7 @@ static void *work(void *argument) {
         if ((wide ? run_double : run_float)(&term, range, call->goal)) atomic_fetch_or(&call->failures, NO_MEMORY);
     }
     free(means);
-#if defined(__SSE__)
-    _mm_setcsr(before);
-#endif
-    return NULL;
-}
-
-/* OpenMP's entrance to its pool of threads. The pool of torch waits for work by spinning, and threads of our own would
- * have to share their cores with it. */
-typedef void (*Parallel)(void (*function)(void *), void *argument, unsigned threads, unsigned flags);
-static Parallel parallel;
-
-static void work_in_parallel(void *call) { work(call); }
-
-static void work_in_threads(Call *call, int threads) {
-    pthread_t helpers[MOST_THREADS];
-    int started = 0;
-    if (threads > 1 && parallel) {
-        parallel(work_in_parallel, call, (unsigned)threads, 0);
-        return;
-    }
-    while (started < threads - 1 && started < MOST_THREADS && !pthread_create(&helpers[started], NULL, work, call))
-        started++;
-    work(call);
-    for (int t = 0; t < started; t++) pthread_join(helpers[t], NULL);
+    restore_denormals(before);
 }
 
 static void add_second(double *gradient, size_t problems, size_t size) {
@@ -293,8 +329,13 @@ static PyObject *solve_terms(PyObject *self, PyObject *arguments) {
     call.value = ADDRESS(value), call.marginal_error = ADDRESS(error), call.iterations = ADDRESS(iterations);
     call.to_x = ADDRESS(to_x), call.to_y = ADDRESS(to_y), call.to_a = ADDRESS(to_a), call.to_b = ADDRESS(to_b);
     Py_BEGIN_ALLOW_THREADS;
-    work_in_threads(&call, threads);
+    /* Where there are few tasks and each is large, threads share the rows of one, and one kernel is in memory. */
+    int tasks = call.problems * call.terms;
+    int shared = tasks < 2 * threads && (int64_t)call.n * call.m >= LARGE;
+    call.threads_of_task = shared ? threads : 1;
+    in_parallel(take_tasks, &call, shared ? 1 : threads < tasks ? threads : tasks);
     add_terms(&call);
+    free_large_blocks();
     Py_END_ALLOW_THREADS;
     int failures = call.failures;
     if (failures & NO_MEMORY) return PyErr_NoMemory();

@@ -14,10 +14,47 @@ typedef struct {
     REAL *kernel;  /* (n, m): the costs, then the kernel */
     REAL *u, *v;   /* scalings of its rows and columns; v includes b */
     REAL *row;     /* (m) of scratch */
-    REAL *column;  /* (m), a-weighted column sums of the kernel scaled by u */
+    REAL *column;  /* (chunks, m), of which the first is the whole: a-weighted column sums of the kernel scaled by u */
+    REAL *scratch; /* (chunks, m), a row for each chunk */
     REAL *mean;    /* (n, k) or (k, m), where the plan takes the points */
+    REAL *packed;  /* (m, COLUMNS), some coordinates of y times v */
     double *f, *g; /* potentials */
+    int chunks, threads, coordinate;
+    REAL scale;    /* inverse of the temperature */
 } NAME(Problem);
+
+/* What is done with the rows of a chunk. */
+typedef void (*NAME(Rows))(NAME(Problem) *p, int first, int last, int chunk);
+
+typedef struct {
+    NAME(Problem) *p;
+    NAME(Rows) rows;
+    atomic_int next;
+} NAME(Loop);
+
+static void NAME(take_chunks)(void *argument) {
+    NAME(Loop) *loop = argument;
+    unsigned int before = flush_denormals();
+    int chunk;
+    while ((chunk = atomic_fetch_add(&loop->next, 1)) < loop->p->chunks) {
+        int first = chunk * CHUNK, last = first + CHUNK < loop->p->n ? first + CHUNK : loop->p->n;
+        loop->rows(loop->p, first, last, chunk);
+    }
+    restore_denormals(before);
+}
+
+/* Chunks have the same rows however many threads there are, and so has the order in which their sums are added. */
+static void NAME(over_rows)(NAME(Problem) *p, NAME(Rows) rows) {
+    NAME(Loop) loop = {p, rows, 0};
+    in_parallel(NAME(take_chunks), &loop, p->threads < p->chunks ? p->threads : p->chunks);
+}
+
+static void NAME(sum_over_rows)(NAME(Problem) *p, NAME(Rows) rows) {
+    memset(p->column, 0, (size_t)p->chunks * (size_t)p->m * sizeof(REAL));
+    NAME(over_rows)(p, rows);
+    for (int chunk = 1; chunk < p->chunks; chunk++)
+        for (int j = 0; j < p->m; j++) p->column[j] += p->column[(size_t)chunk * (size_t)p->m + j];
+}
 
 /* exp(x) for x up to 80; below -80 it is e^-80. Without branches, so that loops over it vectorise. */
 static inline REAL NAME(exponential)(REAL x) {
@@ -93,11 +130,12 @@ VECTORISED static void NAME(costs_from_products)(REAL *restrict costs, REAL prod
 }
 
 /* |x_i - y_j|^2 / 2. */
-static void NAME(fill_costs)(NAME(Problem) *p) {
+static void NAME(cost_rows)(NAME(Problem) *p, int start, int end, int chunk) {
     REAL products[ROWS][COLUMNS];
     const REAL *x[ROWS];
-    for (int first = 0; first < p->n; first += ROWS) {
-        int rows = p->n - first < ROWS ? p->n - first : ROWS;
+    (void)chunk;
+    for (int first = start; first < end; first += ROWS) {
+        int rows = end - first < ROWS ? end - first : ROWS;
         for (int r = 0; r < ROWS; r++) x[r] = p->x + (size_t)(first + (r < rows ? r : 0)) * p->k;
         for (int j = 0; j < p->m; j += COLUMNS) {
             int columns = p->m - j < COLUMNS ? p->m - j : COLUMNS;
@@ -143,30 +181,54 @@ static void NAME(copy)(REAL *result, const double *x, int m) {
     for (int j = 0; j < m; j++) result[j] = (REAL)x[j];
 }
 
-static void NAME(costs_to_kernel)(NAME(Problem) *p) {
-    NAME(copy)(p->row, p->g, p->m);
-    for (int i = 0; i < p->n; i++) NAME(gibbs_row)(p->kernel + (size_t)i * p->m, (REAL)p->f[i], p->row, p->m);
+static void NAME(gibbs_rows)(NAME(Problem) *p, int first, int last, int chunk) {
+    (void)chunk;
+    for (int i = first; i < last; i++) NAME(gibbs_row)(p->kernel + (size_t)i * p->m, (REAL)p->f[i], p->row, p->m);
 }
 
-/* f, and then g, at temperature 1 / scale, in one reading of the costs: as soon as f_i is known, row i of the plan is,
- * and its column sums tell by how much g misses. `kept`: the rows replace the costs. */
-static void NAME(log_sweep)(NAME(Problem) *p, double scale, int kept) {
-    NAME(copy)(p->v, p->g, p->m);
-    memset(p->column, 0, (size_t)p->m * sizeof(REAL));
-    for (int i = 0; i < p->n; i++) {
-        REAL *cost = p->kernel + (size_t)i * p->m, *row = kept ? cost : p->row;
-        REAL sum, shift = NAME(log_sum_exp)(row, p->v, cost, (REAL)scale, p->b, p->m, &sum);
+static void NAME(costs_to_kernel)(NAME(Problem) *p) {
+    NAME(copy)(p->row, p->g, p->m);
+    NAME(over_rows)(p, NAME(gibbs_rows));
+}
+
+/* Row i of the plan as soon as f_i is known, in `row` or, with a stride, in the rows of a matrix; adds to its column sums. */
+static void NAME(softmin_rows)(NAME(Problem) *p, int first, int last, int chunk, REAL *row, size_t stride) {
+    REAL *column = p->column + (size_t)chunk * (size_t)p->m;
+    for (int i = first; i < last; i++, row += stride) {
+        const REAL *cost = p->kernel + (size_t)i * p->m;
+        REAL sum, shift = NAME(log_sum_exp)(row, p->v, cost, p->scale, p->b, p->m, &sum);
         p->f[i] = -((double)shift + log((double)sum));
         REAL factor = p->a[i] / sum;
         p->u[i] = 1 / sum;
-        NAME(add_rows)(p->column, &factor, row, 1, 0, p->m);
+        NAME(add_rows)(column, &factor, row, 1, 0, p->m);
     }
+}
+
+static void NAME(passing_rows)(NAME(Problem) *p, int first, int last, int chunk) {
+    NAME(softmin_rows)(p, first, last, chunk, p->scratch + (size_t)chunk * (size_t)p->m, 0);
+}
+
+static void NAME(kept_rows)(NAME(Problem) *p, int first, int last, int chunk) {
+    NAME(softmin_rows)(p, first, last, chunk, p->kernel + (size_t)first * (size_t)p->m, (size_t)p->m);
+}
+
+/* f, and then g, at temperature 1 / scale, in one reading of the costs: the column sums of the plan tell by how much g
+ * misses. `kept`: its rows replace the costs. */
+static void NAME(log_sweep)(NAME(Problem) *p, double scale, int kept) {
+    NAME(copy)(p->v, p->g, p->m);
+    p->scale = (REAL)scale;
+    NAME(sum_over_rows)(p, kept ? NAME(kept_rows) : NAME(passing_rows));
     for (int j = 0; j < p->m; j++) p->g[j] -= log((double)p->column[j] + SMALLEST);
 }
 
 VECTORISED static void NAME(scale_row)(REAL *restrict row, REAL factor, const REAL *restrict factors, int m) {
 #pragma omp simd
     for (int j = 0; j < m; j++) row[j] *= factor * factors[j];
+}
+
+static void NAME(scale_rows)(NAME(Problem) *p, int first, int last, int chunk) {
+    (void)chunk;
+    for (int i = first; i < last; i++) NAME(scale_row)(p->kernel + (size_t)i * p->m, p->u[i], p->v, p->m);
 }
 
 /* From costs and g to the kernel of f and g after one more sweep. */
@@ -178,20 +240,19 @@ static void NAME(make_kernel)(NAME(Problem) *p) {
         p->v[j] = 1 / (p->column[j] + (REAL)SMALLEST);
     }
     if (furthest < FURTHEST) {
-        for (int i = 0; i < p->n; i++) NAME(scale_row)(p->kernel + (size_t)i * p->m, p->u[i], p->v, p->m);
+        NAME(over_rows)(p, NAME(scale_rows));
         return;
     }
     /* A column so small has lost its digits. */
-    NAME(fill_costs)(p);
+    NAME(over_rows)(p, NAME(cost_rows));
     NAME(costs_to_kernel)(p);
 }
 
-/* u = 1 / K v, and the column sums of the kernel so scaled, in one reading of the kernel. */
-static void NAME(kernel_sweep)(NAME(Problem) *p) {
-    memset(p->column, 0, (size_t)p->m * sizeof(REAL));
-    memset(p->u, 0, (size_t)p->n * sizeof(REAL));
-    for (int first = 0; first < p->n; first += 4) {
-        int rows = p->n - first < 4 ? p->n - first : 4;
+static void NAME(swept_rows)(NAME(Problem) *p, int start, int end, int chunk) {
+    REAL *column = p->column + (size_t)chunk * (size_t)p->m;
+    memset(p->u + start, 0, (size_t)(end - start) * sizeof(REAL));
+    for (int first = start; first < end; first += 4) {
+        int rows = end - first < 4 ? end - first : 4;
         const REAL *kernel = p->kernel + (size_t)first * p->m;
         REAL factor[4];
         NAME(add_products)(p->u + first, kernel, rows, p->m, p->v, p->m);
@@ -199,8 +260,18 @@ static void NAME(kernel_sweep)(NAME(Problem) *p) {
             p->u[first + i] = 1 / p->u[first + i];
             factor[i] = p->a[first + i] * p->u[first + i];
         }
-        NAME(add_rows)(p->column, factor, kernel, rows, p->m, p->m);
+        NAME(add_rows)(column, factor, kernel, rows, p->m, p->m);
     }
+}
+
+/* u = 1 / K v, and the column sums of the kernel so scaled, in one reading of the kernel. */
+static void NAME(kernel_sweep)(NAME(Problem) *p) { NAME(sum_over_rows)(p, NAME(swept_rows)); }
+
+/* u = K v. */
+static void NAME(multiplied_rows)(NAME(Problem) *p, int first, int last, int chunk) {
+    (void)chunk;
+    memset(p->u + first, 0, (size_t)(last - first) * sizeof(REAL));
+    NAME(add_products)(p->u + first, p->kernel + (size_t)first * p->m, last - first, p->m, p->v, p->m);
 }
 
 static void NAME(fold_scalings)(NAME(Problem) *p, const double *log_v) {
@@ -211,7 +282,7 @@ static void NAME(fold_scalings)(NAME(Problem) *p, const double *log_v) {
 /* Potentials between x and y, and u, v with which the plan is a_i u_i K_ij v_j. */
 static Outcome NAME(solve)(NAME(Problem) *p, double range, Goal goal, Anderson *anderson) {
     int m = p->m;
-    NAME(fill_costs)(p);
+    NAME(over_rows)(p, NAME(cost_rows));
     memset(p->g, 0, (size_t)m * sizeof(double));
     double scale = range > START ? START / range : 1, next;
     for (; scale < 1; scale = next) {
@@ -241,7 +312,7 @@ static Outcome NAME(solve)(NAME(Problem) *p, double range, Goal goal, Anderson *
         if (anderson_furthest(anderson) > FURTHEST) {
             /* A new kernel, from potentials that fit each other: only then do its entries stay in range. */
             for (int j = 0; j < m; j++) p->g[j] += log_v[j];
-            NAME(fill_costs)(p);
+            NAME(over_rows)(p, NAME(cost_rows));
             NAME(make_kernel)(p);
             anderson_start(anderson, m);
         }
@@ -262,14 +333,13 @@ static Outcome NAME(solve_symmetric)(NAME(Problem) *p, Goal goal) {
     double *f_next = p->f, *f = p->g, relaxation = 0.5;
     memset(p->f, 0, (size_t)n * sizeof(double));
     memset(p->g, 0, (size_t)n * sizeof(double));
-    NAME(fill_costs)(p);
+    NAME(over_rows)(p, NAME(cost_rows));
     NAME(costs_to_kernel)(p);
     Outcome outcome = {INFINITY, 0};
     while (1) {
         NAME(weighted_exponentials)(p->v, p->a, f, n);
         outcome.marginal_error = 0;
-        memset(p->u, 0, (size_t)n * sizeof(REAL));
-        NAME(add_products)(p->u, p->kernel, n, n, p->v, n);
+        NAME(over_rows)(p, NAME(multiplied_rows));
         for (int i = 0; i < n; i++) {
             outcome.marginal_error += fabs((double)p->v[i] * (double)p->u[i] - (double)p->a[i]);
             p->u[i] = 1 / p->u[i];
@@ -283,25 +353,31 @@ static Outcome NAME(solve_symmetric)(NAME(Problem) *p, Goal goal) {
     return outcome;
 }
 
-/* Where the plan takes each x: mean (n, k) = sum_j P_ij y_j / sum_j P_ij. `points` are y and then zeros, COLUMNS
- * coordinates at a time. */
-static void NAME(row_barycentres)(NAME(Problem) *p, REAL *points) {
+static void NAME(target_rows)(NAME(Problem) *p, int start, int end, int chunk) {
     REAL product[ROWS][COLUMNS];
     const REAL *kernel[ROWS];
+    int d = p->coordinate, coordinates = p->k - d < COLUMNS ? p->k - d : COLUMNS;
+    (void)chunk;
+    for (int first = start; first < end; first += ROWS) {
+        int rows = end - first < ROWS ? end - first : ROWS;
+        for (int r = 0; r < ROWS; r++) kernel[r] = p->kernel + (size_t)(first + (r < rows ? r : 0)) * p->m;
+        NAME(product_tile)(product, kernel, p->packed, COLUMNS, p->m);
+        for (int r = 0; r < rows; r++)
+            for (int c = 0; c < coordinates; c++)
+                p->mean[(size_t)(first + r) * p->k + d + c] = p->u[first + r] * product[r][c];
+    }
+}
+
+/* Where the plan takes each x: mean (n, k) = sum_j P_ij y_j / sum_j P_ij, COLUMNS coordinates at a time. */
+static void NAME(row_barycentres)(NAME(Problem) *p) {
     for (int d = 0; d < p->k; d += COLUMNS) {
         int coordinates = p->k - d < COLUMNS ? p->k - d : COLUMNS;
         for (int j = 0; j < p->m; j++)
             for (int c = 0; c < COLUMNS; c++)
-                points[(size_t)j * COLUMNS + c] =
+                p->packed[(size_t)j * COLUMNS + c] =
                     c < coordinates ? p->v[j] * p->y[(size_t)(d + c) * p->stride + j] : 0;
-        for (int first = 0; first < p->n; first += ROWS) {
-            int rows = p->n - first < ROWS ? p->n - first : ROWS;
-            for (int r = 0; r < ROWS; r++) kernel[r] = p->kernel + (size_t)(first + (r < rows ? r : 0)) * p->m;
-            NAME(product_tile)(product, kernel, points, COLUMNS, p->m);
-            for (int r = 0; r < rows; r++)
-                for (int c = 0; c < coordinates; c++)
-                    p->mean[(size_t)(first + r) * p->k + d + c] = p->u[first + r] * product[r][c];
-        }
+        p->coordinate = d;
+        NAME(over_rows)(p, NAME(target_rows));
     }
 }
 
@@ -355,18 +431,21 @@ VECTORISED static void NAME(point_gradients)(double *restrict gradients, double 
 static int NAME(run)(const Term *term, double range, Goal goal) {
     size_t n = (size_t)term->n, m = (size_t)term->m, k = (size_t)term->k, most = n > m ? n : m;
     size_t stride = (m + COLUMNS - 1) / COLUMNS * COLUMNS;
-    NAME(Problem) p = {.n = term->n, .m = term->m, .k = term->k, .stride = (int)stride};
-    REAL *points, **arrays[] = {&p.kernel, &p.x, &p.y,   &p.half_x, &p.half_y, &p.a,   &p.u,
-                                &p.b,      &p.v, &p.row, &p.column, &p.mean,   &points};
-    size_t sizes[] = {n * m, n * k, k * stride, n, stride, n, n, m, m, m, m, most * k, m * COLUMNS}, reals = 0;
-    for (int array = 0; array < 13; array++) reals += sizes[array];
+    size_t chunks = (n + CHUNK - 1) / CHUNK;
+    NAME(Problem) p = {.n = term->n, .m = term->m, .k = term->k, .stride = (int)stride, .chunks = (int)chunks};
+    p.threads = term->threads;
+    REAL **arrays[] = {&p.kernel, &p.x, &p.y,   &p.half_x, &p.half_y,  &p.a,    &p.u,
+                       &p.b,      &p.v, &p.row, &p.column, &p.scratch, &p.mean, &p.packed};
+    size_t sizes[] = {n * m, n * k, k * stride, n, stride, n, n, m, m, m, chunks * m, chunks * m, most * k, m * COLUMNS};
+    size_t reals = 0, count = sizeof sizes / sizeof *sizes;
+    for (size_t array = 0; array < count; array++) reals += sizes[array];
     double *memory = reserve((n + m + anderson_size(m)) * sizeof(double) + reals * sizeof(REAL));
     if (!memory) return -1;
     Anderson anderson;
     anderson_place(&anderson, memory, m);
     p.f = memory + anderson_size(m), p.g = p.f + n;
     REAL *next = (REAL *)(p.g + m);
-    for (int array = 0; array < 13; array++) *arrays[array] = next, next += sizes[array];
+    for (size_t array = 0; array < count; array++) *arrays[array] = next, next += sizes[array];
     NAME(copy)(p.a, term->a, p.n);
     NAME(copy)(p.b, term->b, p.m);
     memset(p.y, 0, k * stride * sizeof(REAL));
@@ -393,7 +472,7 @@ static int NAME(run)(const Term *term, double range, Goal goal) {
     for (size_t i = 0; term->to_a && i < n; i++) term->to_a[i] = term->sign * eps * p.f[i];
     for (size_t j = 0; term->to_b && j < m; j++) term->to_b[j] = term->sign * eps * p.g[j];
     if (term->to_x) {
-        NAME(row_barycentres)(&p, points);
+        NAME(row_barycentres)(&p);
         NAME(point_gradients)(term->to_x, term->sign, term->a, term->x, p.mean, k, 1, term->mean_y, goal.blur, p.n, p.k);
     }
     if (term->to_y) {

@@ -62,3 +62,27 @@ def test_shapes_that_fill_no_tile(n: int, m: int, k: int) -> None:
     torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-6)
     gradients = [torch.cat([g.flatten() for g in torch.autograd.grad(loss, (x, y))]) for loss in losses]
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)
+
+
+@built
+def test_threads_that_share_one_large_problem_give_what_one_thread_gives() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = (0.3 * torch.randn(1, n, 4, generator=generator) for n in (1100, 1000))
+    found = []
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            z = x.clone().requires_grad_()
+            value = sinkhorn_divergence(z, y, backend="native", tol=1e-4)
+            found.append((value.detach(), torch.autograd.grad(value.sum(), z)[0]))
+    finally:
+        torch.set_num_threads(threads)
+    for value, gradient in found[1:]:
+        assert torch.equal(value, found[0][0])
+        assert torch.equal(gradient, found[0][1])
+    z = x.clone().requires_grad_()
+    expected = sinkhorn_divergence(z, y, backend="torch", tol=1e-4)
+    torch.testing.assert_close(found[0][0], expected.detach(), rtol=1e-4, atol=1e-7)
+    (gradient,) = torch.autograd.grad(expected.sum(), z)
+    assert (found[0][1] - gradient).norm() <= 1e-4 * gradient.norm()
