@@ -4,8 +4,9 @@ import warnings
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from pkdot.losses._global import GlobalBatchLoss
 from pkdot.losses._inputs import (
     Inputs,
     TaskKind,
@@ -13,7 +14,6 @@ from pkdot.losses._inputs import (
     check_positive,
     check_weights,
     full_precision,
-    gather_pair,
     no_loss,
 )
 
@@ -106,37 +106,29 @@ def _correlation(x: Tensor, y: Tensor) -> Tensor:
     return torch.where(alive, torch.nn.functional.cosine_similarity(x, y, dim=-1), 0.0)
 
 
-class PearsonLoss(nn.Module):
+class PearsonLoss(GlobalBatchLoss):
     """:func:`pearson_loss` over the global batch."""
 
     inputs: ClassVar[Inputs] = "prediction"
     task: ClassVar[TaskKind] = "regression"
 
-    def __init__(self, *, gather: bool = True) -> None:
-        super().__init__()
-        self.gather = gather
-
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Two ``(*, B, C)`` to a scalar."""
-        if self.gather:
-            student, teacher = gather_pair(student, teacher)
         return pearson_loss(student, teacher)
 
 
-class DISTLoss(nn.Module):
+class DISTLoss(GlobalBatchLoss):
     """:func:`dist_loss` over the global batch."""
 
     inputs: ClassVar[Inputs] = "prediction"
     task: ClassVar[TaskKind] = "classes"
 
     def __init__(self, *, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0, gather: bool = True) -> None:
-        super().__init__()
+        super().__init__(gather=gather)
         check_positive("temperature", temperature)
         check_weights(beta=beta, gamma=gamma)
-        self.beta, self.gamma, self.temperature, self.gather = beta, gamma, temperature, gather
+        self.beta, self.gamma, self.temperature = beta, gamma, temperature
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Two ``(*, B, C)`` to a scalar."""
-        if self.gather:
-            student, teacher = gather_pair(student, teacher)
         return dist_loss(student, teacher, beta=self.beta, gamma=self.gamma, temperature=self.temperature)

@@ -3,10 +3,11 @@
 from typing import ClassVar, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pkdot.losses._anchors import AnchorSimilarities, anchor_similarities, log_distributions
-from pkdot.losses._inputs import check_choice, check_pair, check_positive, check_topk, gather_pair, no_loss
+from pkdot.losses._global import GlobalBatchLoss
+from pkdot.losses._inputs import check_choice, check_pair, check_positive, check_topk, no_loss
 from pkdot.losses.structure import structure_kl_loss, structure_mse_loss
 from pkdot.structure import Select, Shift, cosine_structure
 from pkdot.transport.backends import BACKENDS
@@ -143,7 +144,7 @@ def _anchor_costs(kept: AnchorSimilarities, *, shared: bool) -> Tensor:
     return distances[batch, anchors.unsqueeze(-1), anchors.unsqueeze(-2)].flatten(0, 1)
 
 
-class OTDistillLoss(nn.Module):
+class OTDistillLoss(GlobalBatchLoss):
     """:func:`ot_distill_loss` over the global batch: ``loss = task_loss + w * OTDistillLoss()(student, teacher)``.
 
     Args:
@@ -181,21 +182,19 @@ class OTDistillLoss(nn.Module):
         backend: str = "auto",
         gather: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(gather=gather)
         _check(topk, select, transport, divergence, blur, temperature, shift, debias, tol, backend)
         self.topk, self.select, self.transport, self.divergence = topk, select, transport, divergence
         self.blur, self.temperature, self.shift, self.debias = blur, temperature, shift, debias
-        self.tol, self.backend, self.gather = tol, backend, gather
+        self.tol, self.backend = tol, backend
 
     @classmethod
     def released(cls) -> "OTDistillLoss":
         """The settings of the published PKDOT code: the 30 farthest anchors of each row, shifted, blur 0.1."""
         return cls(topk=30, select="farthest", transport="rows", shift="min", blur=0.1)
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         """``(*, B, ds)`` and ``(*, B, dt)`` to a scalar."""
-        if self.gather:
-            student, teacher = gather_pair(student, teacher)
         return ot_distill_loss(
             student,
             teacher,

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pkdot.losses._global import GlobalBatchLoss
 from pkdot.losses._inputs import (
     Inputs,
     TaskKind,
     check_outputs,
     check_weights,
     full_precision,
-    gather_pair,
     labelled_rows,
     no_loss,
 )
@@ -196,20 +196,14 @@ class MSELoss(nn.Module):
         return mse_loss(student, teacher)
 
 
-class CCCLoss(nn.Module):
+class CCCLoss(GlobalBatchLoss):
     """:func:`ccc_loss` over the global batch."""
 
     inputs: ClassVar[Inputs] = "prediction"
     task: ClassVar[TaskKind] = "regression"
 
-    def __init__(self, *, gather: bool = True) -> None:
-        super().__init__()
-        self.gather = gather
-
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Two ``(*, B, R)`` to a scalar."""
-        if self.gather:
-            student, teacher = gather_pair(student, teacher)
+    def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Two ``(*, B, C)`` to a scalar."""
         return ccc_loss(student, teacher)
 
 

@@ -2,10 +2,11 @@
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from pkdot.losses._inputs import Inputs, check_pair, check_weights, full_precision, gather_pair, no_loss
+from pkdot.losses._global import GlobalBatchLoss
+from pkdot.losses._inputs import Inputs, check_pair, check_weights, full_precision, no_loss
 from pkdot.structure import distances, unit_rows
 
 
@@ -62,18 +63,16 @@ def _angles(z: Tensor) -> Tensor:
     return directions @ directions.mT
 
 
-class RKDLoss(nn.Module):
+class RKDLoss(GlobalBatchLoss):
     """:func:`rkd_loss` over the global batch."""
 
     inputs: ClassVar[Inputs] = "embedding"
 
     def __init__(self, *, distance: float = 25.0, angle: float = 50.0, gather: bool = True) -> None:
-        super().__init__()
+        super().__init__(gather=gather)
         check_weights(distance=distance, angle=angle)
-        self.distance, self.angle, self.gather = distance, angle, gather
+        self.distance, self.angle = distance, angle
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         """``(*, B, ds)`` and ``(*, B, dt)`` to a scalar."""
-        if self.gather:
-            student, teacher = gather_pair(student, teacher)
         return rkd_loss(student, teacher, distance=self.distance, angle=self.angle)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pkdot.distributed import gather_with_gradient
+from pkdot.losses._global import GlobalBatchLoss
 from pkdot.losses._inputs import (
     Inputs,
     check_choice,
@@ -188,52 +189,38 @@ def _check_series(gamma: float, order: int) -> None:
         raise ValueError(f"order is {order!r}; expected a whole number of at least 1.")
 
 
-class SPLoss(nn.Module):
+class SPLoss(GlobalBatchLoss):
     """:func:`sp_loss` over the global batch."""
 
     inputs: ClassVar[Inputs] = "embedding"
 
-    def __init__(self, *, gather: bool = True) -> None:
-        super().__init__()
-        self.gather = gather
-
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         """``(*, B, ds)`` and ``(*, B, dt)`` to a scalar."""
-        if self.gather:
-            student, teacher = gather_pair(student, teacher)
         return sp_loss(student, teacher)
 
 
-class PKTLoss(nn.Module):
+class PKTLoss(GlobalBatchLoss):
     """:func:`pkt_loss` over the global batch."""
 
     inputs: ClassVar[Inputs] = "embedding"
 
-    def __init__(self, *, gather: bool = True) -> None:
-        super().__init__()
-        self.gather = gather
-
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         """``(*, B, ds)`` and ``(*, B, dt)`` to a scalar."""
-        if self.gather:
-            student, teacher = gather_pair(student, teacher)
         return pkt_loss(student, teacher)
 
 
-class CCLoss(nn.Module):
+class CCLoss(GlobalBatchLoss):
     """:func:`cc_loss` over the global batch."""
 
     inputs: ClassVar[Inputs] = "embedding"
 
     def __init__(self, *, gamma: float = 0.4, order: int = 2, gather: bool = True) -> None:
-        super().__init__()
+        super().__init__(gather=gather)
         _check_series(gamma, order)
-        self.gamma, self.order, self.gather = gamma, order, gather
+        self.gamma, self.order = gamma, order
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         """``(*, B, ds)`` and ``(*, B, dt)`` to a scalar."""
-        if self.gather:
-            student, teacher = gather_pair(student, teacher)
         return cc_loss(student, teacher, gamma=self.gamma, order=self.order)
 
 

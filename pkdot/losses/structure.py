@@ -3,10 +3,11 @@
 from typing import ClassVar, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pkdot.losses._anchors import anchor_similarities, log_distributions
-from pkdot.losses._inputs import check_choice, check_pair, check_positive, check_topk, gather_pair, no_loss
+from pkdot.losses._global import GlobalBatchLoss
+from pkdot.losses._inputs import check_choice, check_pair, check_positive, check_topk, no_loss
 from pkdot.structure import Select, Shift
 
 
@@ -85,7 +86,7 @@ def structure_kl_loss(
         return (log_t.exp() * difference).sum(-1).mean()
 
 
-class StructureMSELoss(nn.Module):
+class StructureMSELoss(GlobalBatchLoss):
     """:func:`structure_mse_loss` over the global batch."""
 
     inputs: ClassVar[Literal["embedding", "prediction"]] = "embedding"
@@ -93,18 +94,16 @@ class StructureMSELoss(nn.Module):
     def __init__(
         self, *, topk: int | float = 1.0, select: Select = "nearest", shift: Shift = "none", gather: bool = True
     ) -> None:
-        super().__init__()
+        super().__init__(gather=gather)
         _check(topk, select, shift)
-        self.topk, self.select, self.shift, self.gather = topk, select, shift, gather
+        self.topk, self.select, self.shift = topk, select, shift
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         """``(*, B, ds)`` and ``(*, B, dt)`` to a scalar."""
-        if self.gather:
-            student, teacher = gather_pair(student, teacher)
         return structure_mse_loss(student, teacher, topk=self.topk, select=self.select, shift=self.shift)
 
 
-class StructureKLLoss(nn.Module):
+class StructureKLLoss(GlobalBatchLoss):
     """:func:`structure_kl_loss` over the global batch."""
 
     inputs: ClassVar[Literal["embedding", "prediction"]] = "embedding"
@@ -112,15 +111,13 @@ class StructureKLLoss(nn.Module):
     def __init__(
         self, *, topk: int | float = 1.0, select: Select = "nearest", temperature: float = 0.1, gather: bool = True
     ) -> None:
-        super().__init__()
+        super().__init__(gather=gather)
         _check(topk, select, "none")
         check_positive("temperature", temperature)
-        self.topk, self.select, self.temperature, self.gather = topk, select, temperature, gather
+        self.topk, self.select, self.temperature = topk, select, temperature
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         """``(*, B, ds)`` and ``(*, B, dt)`` to a scalar."""
-        if self.gather:
-            student, teacher = gather_pair(student, teacher)
         return structure_kl_loss(student, teacher, topk=self.topk, select=self.select, temperature=self.temperature)
 
 
