@@ -29,8 +29,9 @@ def loss_steps(case: Case, device: str = "cpu") -> dict[str, Callable[[], None]]
             continue
         released = OTDistillLoss.released()
         released.topk, released.backend = case.dimension, backend
-        nearest = OTDistillLoss(topk=case.dimension, select="nearest", transport="rows", backend=backend)
-        losses |= {f"pkdot {backend}, as released": released, f"pkdot {backend}, nearest": nearest}
+        losses[f"pkdot {backend}, as released"] = released
+        for select in ("nearest", "stratified"):
+            losses[f"pkdot {backend}, {select}"] = OTDistillLoss(topk=case.dimension, select=select, backend=backend)
 
     def step(loss: Loss) -> Callable[[], None]:
         def run() -> None:
