@@ -1,12 +1,12 @@
 """A stage as a job array: SLURM through submitit, or the same jobs on this machine."""
 
 import logging
-from typing import Any
+from dataclasses import replace
 
-from pkdot.comparison.compare import part_of, run_stages
+from pkdot.comparison.compare import run_stages
 from pkdot.comparison.config import CompareConfig, RunsFailed
 from pkdot.comparison.grid import grid_of
-from pkdot.comparison.plan import Plan
+from pkdot.comparison.plan import Plan, Stage
 
 log = logging.getLogger(__name__)
 
@@ -27,20 +27,21 @@ def run_on_cluster(config: CompareConfig) -> None:
         executor.update_parameters(name="pkdot-compare", cpus_per_task=config.jobs * config.threads, **_options(config))
     except (NameError, TypeError, ValueError) as error:
         raise ValueError(f"cluster options: {error}") from error
-    for stage in ("tune", "test"):
+    stages: tuple[Stage, ...] = ("tune", "test")
+    for stage in stages:
         if config.stage not in ("all", stage):
             continue
-        shards = [part_of(config, number, config.array) for number in range(config.array)]
-        jobs = executor.map_array(run_shard, shards, [stage] * len(shards))
+        alone = replace(config, stage=stage, cluster="none")
+        shards = [replace(alone, shard=f"{number}/{config.array}") for number in range(1, config.array + 1)]
+        jobs = executor.map_array(run_shard, shards)
         log.info("%s: %d jobs submitted, the first is %s", stage, len(jobs), jobs[0].job_id)
         failed = [job for job in jobs if job.exception() is not None]
         if failed:
             raise RunsFailed(f"{len(failed)} of {len(jobs)} jobs failed, the first: {failed[0].exception()}")
 
 
-def run_shard(config: CompareConfig, stage: Any) -> None:
+def run_shard(config: CompareConfig) -> None:
     """What a job does."""
-    config.stage = stage
     run_stages(Plan(grid_of(config), config), config)
 
 

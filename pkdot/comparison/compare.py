@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from pkdot.comparison.config import CompareConfig, RunsFailed
@@ -25,7 +24,7 @@ def compare(config: CompareConfig, command: str) -> Path:
         RunsFailed: some did; the others were made.
     """
     plan = Plan(grid_of(config), config)
-    for (data, entry), reason in plan.left_out().items():
+    for (data, entry), reason in plan.left_out.items():
         log.info("%s is left out on %s: %s", entry, data, reason)
     if config.cluster != "none":
         from pkdot.comparison.cluster import run_on_cluster  # submitit: an extra
@@ -57,7 +56,7 @@ def dry_run(config: CompareConfig) -> str:
         "tune": [run for block in plan.blocks() for run in plan.tuning(*block)],
         "test": [run for block in plan.blocks() for run in plan.testing(*block, {})],
     }
-    lines = [f"left out: {entry} on {data}: {reason}" for (data, entry), reason in plan.left_out().items()]
+    lines = [f"left out: {entry} on {data}: {reason}" for (data, entry), reason in plan.left_out.items()]
     for stage, runs in stages.items():
         if config.stage in ("all", stage):
             mine = shard(runs, config)
@@ -114,9 +113,4 @@ def _notes(plan: Plan, chosen: dict[tuple[str, str], dict[str, float]], runs: li
     for (data, regime), factors in chosen.items():
         if factors:
             notes.append(f"{data}, {regime}: " + ", ".join(f"{name} x{factor:g}" for name, factor in factors.items()))
-    return notes + [f"Left out on {data}: {entry} ({reason})" for (data, entry), reason in plan.left_out().items()]
-
-
-def part_of(config: CompareConfig, number: int, count: int) -> CompareConfig:
-    """The config of one job of an array: shard ``number`` (from 0) of ``count``."""
-    return replace(config, shard=f"{number + 1}/{count}", cluster="none")
+    return notes + [f"Left out on {data}: {entry} ({reason})" for (data, entry), reason in plan.left_out.items()]

@@ -3,7 +3,6 @@
 import logging
 import multiprocessing
 import os
-import shutil
 import sys
 import traceback
 from collections.abc import Sequence
@@ -117,7 +116,6 @@ def tidy(run: Run, keep_weights: bool) -> None:
         folder.metadata.unlink(missing_ok=True)
     for events in run.folder.rglob("events.out.tfevents.*"):
         events.unlink()
-    shutil.rmtree(run.folder / "tensorboard", ignore_errors=True)
 
 
 def why(run: Run, exit_code: int | None) -> str:

@@ -93,6 +93,10 @@ class Plan:
         grid: what is compared.
         config: seeds, factors and folders.
 
+    Attributes:
+        sets: what the data sets are.
+        left_out: why an entry is not run on a data set, where its method does not fit the task.
+
     Raises:
         ValueError: a data set cannot be opened, a setting is out of range, or two names make one folder.
     """
@@ -100,12 +104,12 @@ class Plan:
     def __init__(self, grid: Grid, config: CompareConfig) -> None:
         self.grid, self.config = grid, config
         self.sets = look_at(grid)
+        self.left_out = self._misfits()
         for kind, names in (("data sets", grid.sets), ("regimes", grid.regimes), ("entries", grid.entries)):
             if len({slug(name) for name in names}) < len(names):
                 raise ValueError(f"two {kind} would share a folder: {', '.join(names)}.")
 
-    def left_out(self) -> dict[tuple[str, str], str]:
-        """Why an entry is not run on a data set, where its method does not fit the task."""
+    def _misfits(self) -> dict[tuple[str, str], str]:
         return {
             (data, name): reason
             for data in self.sets
@@ -142,7 +146,7 @@ class Plan:
 
     def entries(self, data: str, regime: str) -> list[str]:
         """The entries that are run there."""
-        names = [name for name, entry in self.grid.entries.items() if not self._misfit(data, entry)]
+        names = [name for name in self.grid.entries if (data, name) not in self.left_out]
         given = run_config(self.grid.sets[data], *self.grid.regimes[regime].on(data)).data
         return [name for name in names if name != ALL_LABELS or given.labels < 1 or given.label_noise > 0]
 

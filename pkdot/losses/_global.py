@@ -1,11 +1,13 @@
 """Losses that compare samples with each other, and therefore need those of all processes."""
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
 from pkdot.losses._inputs import gather_pair
 
 
-class GlobalBatchLoss(nn.Module):
+class GlobalBatchLoss(nn.Module, ABC):
     """A loss over the global batch: :meth:`compare` sees the samples of every process, with the exact gradient.
 
     Args:
@@ -22,6 +24,6 @@ class GlobalBatchLoss(nn.Module):
             student, teacher = gather_pair(student, teacher)
         return self.compare(student, teacher)
 
+    @abstractmethod
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss of the whole batch."""
-        raise NotImplementedError

@@ -72,10 +72,11 @@ class FrozenTeacher:
         """The teacher's answers for all samples of a loader."""
         return predict(self._model, loader, self._names, self._device)
 
-    def remember(self, loader: Loader) -> None:
-        """Run over a loader whose samples do not change, once."""
+    def remember(self, loader: Loader) -> Predictions:
+        """Run over a loader whose samples do not change, once; returns what it will answer from."""
         self._known = self.predict(loader)
         self._rows = {name: row for row, name in enumerate(self._known.ids)}
+        return self._known
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Output:

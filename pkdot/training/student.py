@@ -11,7 +11,7 @@ from pkdot.students import STUDENTS
 from pkdot.training.alignment import TeacherPool, align
 from pkdot.training.device import prepare_device
 from pkdot.training.distillation import Distillation, build_criteria
-from pkdot.training.evaluation import read_result, write_result
+from pkdot.training.evaluation import Predictions, read_result, write_result
 from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.loop import fit
 from pkdot.training.objectives import Hallucinates, StudentObjective
@@ -91,14 +91,14 @@ def train_student(config: StudentRunConfig, prepared: Prepared, folder: RunFolde
     torch.manual_seed(seed)
     model = STUDENTS[config.model.student](schema, config.model).to(device)
     teacher = FrozenTeacher.load(config.teacher, device) if config.teacher else None
-    distillation = _distillation(config, prepared, teacher, device)
+    clean = config.distill.teacher_input == "clean" or not config.data.augment
+    known = teacher.remember(prepared.train_clean()) if teacher and clean else None
+    distillation = _distillation(config, prepared, teacher, known, device)
     objective = StudentObjective(
         model, schema.task, names, validation, device, distillation=distillation, teacher=teacher
     )
     drawn = teacher if config.run.picture_epochs else None
     pictures = StructurePictures(drawn, objective, prepared, names, config, device) if drawn else None
-    if teacher and (config.distill.teacher_input == "clean" or not config.data.augment):
-        teacher.remember(prepared.train_clean())
     metadata = describe("student", prepared, asdict(config.model)) | {"distill": asdict(config.distill)}
     folder = folder or new_run_folder(
         config.run.out, config.run.name or f"{_file_name(config.distill.method)}-{schema.name}"
@@ -127,9 +127,13 @@ def train_student(config: StudentRunConfig, prepared: Prepared, folder: RunFolde
 
 
 def _distillation(
-    config: StudentRunConfig, prepared: Prepared, teacher: FrozenTeacher | None, device: torch.device
+    config: StudentRunConfig,
+    prepared: Prepared,
+    teacher: FrozenTeacher | None,
+    known: Predictions | None,
+    device: torch.device,
 ) -> Distillation:
-    """The losses of the method, and the aligned teachers where one of them chooses."""
+    """The losses of the method, and the aligned teachers where one of them chooses; ``known`` saves asking again."""
     task, width = prepared.schema.task, config.model.width
     rows = {record.id: row for row, record in enumerate(prepared.records(prepared.splits.train))}
     criteria = build_criteria(
@@ -141,7 +145,7 @@ def _distillation(
     )
     pool: TeacherPool | None = None
     if teacher and any("teachers" in getattr(criterion, "needs", ()) for criterion in criteria.values()):
-        known, validation = teacher.predict(prepared.train_clean()), teacher.predict(prepared.validation())
+        known, validation = known or teacher.predict(prepared.train_clean()), teacher.predict(prepared.validation())
         epochs, seed = config.distill.alignment_epochs, config.run.seed
         pool = align(known, validation, task, epochs=epochs, seed=seed, device=device)
     shares = parse_method(config.distill.method)

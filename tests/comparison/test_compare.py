@@ -158,7 +158,7 @@ def test_methods_that_do_not_fit_are_left_out_and_named(tmp_path: Path) -> None:
     config = replace(config_of(data, tmp_path / "out"), methods=("kd", "ccc"))
     plan = Plan(grid_of(config), config)
     assert plan.entries("value", "all labels") == ["none", "self-training", "kd from prevalent teacher", "ccc"]
-    assert "compares class logits" in plan.left_out()["value", "kd"]
+    assert "compares class logits" in plan.left_out["value", "kd"]
     methods = {run.entry: run.config.distill.method for run in runs_of(config) if not run.is_teacher}  # type: ignore[union-attr]
     assert methods["self-training"] == "mse"
 
@@ -181,8 +181,6 @@ def test_a_failed_run_is_told_and_the_others_are_made(
     )
     code = command.main(["--grid", str(grid), "--seeds", "1", "--tune-seeds", "0", "--out", str(tmp_path / "out")])
     told = capsys.readouterr().err
-    if code == 0:
-        pytest.skip("the wild run did not diverge on this machine")
     assert code == 1
     assert "1 runs failed" in told
     assert "diverged" in told
