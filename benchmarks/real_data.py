@@ -37,52 +37,30 @@ GROUND = {"1": "red soil", "2": "cotton", "3": "grey soil", "4": "damp soil", "5
 SOIL = ("3", "4", "7")
 BLOCKS = 50
 
-WATCH_TOML = f"""name = "watch"
-task = "classification"
-targets = ["exercise"]
-classes = [CLASSES]
-prevalent = ["accelerometer"]
-privileged = ["gyroscope"]
 
-[modalities.accelerometer]
-kind = "signal"
-source = "array"
-rate_hz = {WATCH_RATE_HZ}
-
-[modalities.gyroscope]
-kind = "signal"
-source = "array"
-rate_hz = {WATCH_RATE_HZ}
-"""
-DIABETES_TOML = """name = "diabetes"
-task = "regression"
-targets = ["progression"]
-prevalent = ["examination"]
-privileged = ["serum"]
-
-[modalities.examination]
-kind = "vector"
-source = "array"
-
-[modalities.serum]
-kind = "vector"
-source = "array"
-"""
-SATIMAGE_TOML = """name = "NAME"
-task = "TASK"
-targets = ["ground"]
-classes = [CLASSES]
-prevalent = ["grey"]
-privileged = ["bands"]
-
-[modalities.grey]
-kind = "vector"
-source = "array"
-
-[modalities.bands]
-kind = "vector"
-source = "array"
-"""
+def manifest_toml(
+    name: str,
+    task: str,
+    target: str,
+    prevalent: str,
+    privileged: str,
+    *,
+    classes: Sequence[str] = (),
+    kind: str = "vector",
+    rate_hz: int | None = None,
+) -> str:
+    """``dataset.toml`` of one prevalent and one privileged array of the same kind."""
+    names = ", ".join(f'"{word}"' for word in classes)
+    rate = "" if rate_hz is None else f"rate_hz = {rate_hz}\n"
+    described = "".join(
+        f'\n[modalities.{array}]\nkind = "{kind}"\nsource = "array"\n{rate}' for array in (prevalent, privileged)
+    )
+    return (
+        f'name = "{name}"\ntask = "{task}"\ntargets = ["{target}"]\n'
+        + (f"classes = [{names}]\n" if classes else "")
+        + f'prevalent = ["{prevalent}"]\nprivileged = ["{privileged}"]\n'
+        + described
+    )
 
 
 def windows(recording: NDArray[np.float64], length: int) -> NDArray[np.float64]:
@@ -138,7 +116,16 @@ def watch(folder: Path) -> int:
         subject, exercise = f"p{int(recordings['subject'][number]):02d}", names[int(recordings["y"][number])]
         rows += [{"id": f"r{number:03d}-{i:02d}", "subject": subject, "exercise": exercise} for i in range(len(cut))]
     axes = np.concatenate(pieces).astype(np.float32)
-    toml = WATCH_TOML.replace("CLASSES", ", ".join(f'"{name}"' for name in names))
+    toml = manifest_toml(
+        "watch",
+        "classification",
+        "exercise",
+        "accelerometer",
+        "gyroscope",
+        classes=names,
+        kind="signal",
+        rate_hz=WATCH_RATE_HZ,
+    )
     write_manifest(folder, toml, rows, {"accelerometer": axes[:, :3], "gyroscope": axes[:, 3:]})
     return len(rows)
 
@@ -156,7 +143,8 @@ def diabetes(folder: Path) -> int:
         {"id": f"r{i:03d}", "subject": f"p{i:03d}", "progression": f"{value:g}"} for i, value in enumerate(data.target)
     ]
     values = data.data.astype(np.float32)
-    write_manifest(folder, DIABETES_TOML, rows, {"examination": values[:, order], "serum": values[:, serum]})
+    toml = manifest_toml("diabetes", "regression", "progression", "examination", "serum")
+    write_manifest(folder, toml, rows, {"examination": values[:, order], "serum": values[:, serum]})
     return len(rows)
 
 
@@ -193,8 +181,7 @@ def _write_satimage(folder: Path, name: str, task: str, kinds: Sequence[str]) ->
             block = number * BLOCKS // len(ground)
             rows.append({"id": f"r{number:04d}", "subject": f"block{block:02d}", "ground": GROUND[kind]})
             kept.append(number)
-    classes = ", ".join(f'"{GROUND[kind]}"' for kind in kinds)
-    toml = SATIMAGE_TOML.replace("NAME", name).replace("TASK", task).replace("CLASSES", classes)
+    toml = manifest_toml(name, task, "ground", "grey", "bands", classes=[GROUND[kind] for kind in kinds])
     chosen = patches[kept]
     arrays = {"grey": chosen[:, :, 0], "bands": chosen[:, :, 1:].reshape(len(chosen), -1)}
     write_manifest(folder, toml, rows, arrays)
