@@ -5,8 +5,9 @@
 
 Each method computes the debiased divergence of two clouds, cost |x-y|^2/2, blur 0.1, and its gradient in x. Its knob is
 turned from cheap to exact up to the first setting whose gradient is within 1e-2, or 1e-3, of a converged one in
-float64; these settings are timed in turn, and medians stand in the tables. Then the whole loss step from embeddings,
-and peak memory, each in a process of its own. Packages that are not installed are left out:
+float64, on each of three draws of the clouds; these settings are timed in turn, and medians stand in the tables. Then
+the whole loss step from embeddings, and peak memory, each in a process of its own. Packages that are not installed are
+left out:
 
     pip install geomloss pot ott-jax matplotlib
 """
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--mix", nargs="+", type=float, default=[0.6, 0.3], help="class strength: less is harder")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
     parser.add_argument("--quick", action="store_true", help="small shapes and few rounds, to see that it runs")
+    parser.add_argument("--draws", type=int, default=3, help="of the clouds, on which a setting must be exact enough")
     parser.add_argument("--rounds", type=int, default=15, help="of each timing, interleaved")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds of all rounds of one setting; at 3x give up")
     parser.add_argument("--threads", type=int, default=len(_cores()), help="cores that every package may use")
@@ -36,8 +38,8 @@ def main() -> None:
                         help="also draw cost against the number of points")  # fmt: skip
     parser.add_argument("--sizes", nargs="+", type=int, metavar="B", help="of the figure (default: 128 ... 8192)")
     arguments = parser.parse_args()
-    if min(arguments.rounds, arguments.threads, arguments.limit) <= 0:
-        parser.error("--rounds, --threads and --limit must be above 0.")
+    if min(arguments.draws, arguments.rounds, arguments.threads, arguments.limit) <= 0:
+        parser.error("--draws, --rounds, --threads and --limit must be above 0.")
     _keep_to(arguments.threads)
     # The thread pools of torch and of XLA look at the cores they may use when they are imported: not before this line.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -56,7 +56,8 @@ class _Run:
         self.results = Results(
             command=f"python benchmarks/sinkhorn_speed.py {shlex.join(sys.argv[1:])}".strip(),
             settings=f"{self.threads} thread{'s' if self.threads > 1 else ''} on as many cores; medians of up to "
-            f"{self.rounds} interleaved rounds of {'wall-clock' if arguments.clock == 'wall' else 'CPU'} time.",
+            f"{self.rounds} interleaved rounds of {'wall-clock' if arguments.clock == 'wall' else 'CPU'} time. A "
+            f"setting is exact enough where it is so on {arguments.draws} draws of the clouds.",
             methods=methods,
             absent=absent,
             load=[os.getloadavg()[0]],
@@ -86,7 +87,15 @@ class _Run:
             self._write()
 
     def _case(self, case: Case, methods: list[Method]) -> Outcome:
-        return run_case(case, methods, rounds=self.rounds, limit=self.limit, device=self.device, clock=self.clock)
+        return run_case(
+            case,
+            methods,
+            draws=self.arguments.draws,
+            rounds=self.rounds,
+            limit=self.limit,
+            device=self.device,
+            clock=self.clock,
+        )
 
     def _step_cases(self) -> list[Case]:
         shapes = QUICK_STEPS if self.arguments.quick else loss_step.SHAPES

@@ -152,7 +152,7 @@ def _accuracies(results: Results, target: float) -> list[str]:
         for case, outcome in results.outcomes.items()
     ]
     header = ["N", "B", "k", "mix", *results.peers]
-    return ["What was timed, and the relative error of its gradient:", "", *table(header, rows)]
+    return ["What was timed, and the relative error of its gradient, the worst of the draws:", "", *table(header, rows)]
 
 
 def _compilation(results: Results) -> list[str]:

@@ -19,7 +19,7 @@ typedef struct {
     REAL *mean;    /* (n, k) or (k, m), where the plan takes the points */
     REAL *packed;  /* (m, COLUMNS), some coordinates of y times v */
     double *f, *g; /* potentials */
-    int chunks, threads, coordinate;
+    int chunks, threads, coordinate, without_costs;
     REAL scale;    /* inverse of the temperature */
 } NAME(Problem);
 
@@ -130,10 +130,9 @@ VECTORISED static void NAME(costs_from_products)(REAL *restrict costs, REAL prod
 }
 
 /* |x_i - y_j|^2 / 2. */
-static void NAME(cost_rows)(NAME(Problem) *p, int start, int end, int chunk) {
+static void NAME(cost_rows)(NAME(Problem) *p, int start, int end) {
     REAL products[ROWS][COLUMNS];
     const REAL *x[ROWS];
-    (void)chunk;
     for (int first = start; first < end; first += ROWS) {
         int rows = end - first < ROWS ? end - first : ROWS;
         for (int r = 0; r < ROWS; r++) x[r] = p->x + (size_t)(first + (r < rows ? r : 0)) * p->k;
@@ -183,10 +182,14 @@ static void NAME(copy)(REAL *result, const double *x, int m) {
 
 static void NAME(gibbs_rows)(NAME(Problem) *p, int first, int last, int chunk) {
     (void)chunk;
-    for (int i = first; i < last; i++) NAME(gibbs_row)(p->kernel + (size_t)i * p->m, (REAL)p->f[i], p->row, p->m);
+    for (int i = first; i < last; i++) {
+        if ((i - first) % ROWS == 0) NAME(cost_rows)(p, i, i + ROWS < last ? i + ROWS : last);
+        NAME(gibbs_row)(p->kernel + (size_t)i * p->m, (REAL)p->f[i], p->row, p->m);
+    }
 }
 
-static void NAME(costs_to_kernel)(NAME(Problem) *p) {
+/* The kernel of f and g. */
+static void NAME(gibbs_kernel)(NAME(Problem) *p) {
     NAME(copy)(p->row, p->g, p->m);
     NAME(over_rows)(p, NAME(gibbs_rows));
 }
@@ -195,6 +198,7 @@ static void NAME(costs_to_kernel)(NAME(Problem) *p) {
 static void NAME(softmin_rows)(NAME(Problem) *p, int first, int last, int chunk, REAL *row, size_t stride) {
     REAL *column = p->column + (size_t)chunk * (size_t)p->m;
     for (int i = first; i < last; i++, row += stride) {
+        if (p->without_costs && (i - first) % ROWS == 0) NAME(cost_rows)(p, i, i + ROWS < last ? i + ROWS : last);
         const REAL *cost = p->kernel + (size_t)i * p->m;
         REAL sum, shift = NAME(log_sum_exp)(row, p->v, cost, p->scale, p->b, p->m, &sum);
         p->f[i] = -((double)shift + log((double)sum));
@@ -218,6 +222,7 @@ static void NAME(log_sweep)(NAME(Problem) *p, double scale, int kept) {
     NAME(copy)(p->v, p->g, p->m);
     p->scale = (REAL)scale;
     NAME(sum_over_rows)(p, kept ? NAME(kept_rows) : NAME(passing_rows));
+    p->without_costs = kept;
     for (int j = 0; j < p->m; j++) p->g[j] -= log((double)p->column[j] + SMALLEST);
 }
 
@@ -231,7 +236,7 @@ static void NAME(scale_rows)(NAME(Problem) *p, int first, int last, int chunk) {
     for (int i = first; i < last; i++) NAME(scale_row)(p->kernel + (size_t)i * p->m, p->u[i], p->v, p->m);
 }
 
-/* From costs and g to the kernel of f and g after one more sweep. */
+/* From g to the kernel of f and g after one more sweep. */
 static void NAME(make_kernel)(NAME(Problem) *p) {
     double furthest = 0;
     NAME(log_sweep)(p, 1, 1);
@@ -243,9 +248,7 @@ static void NAME(make_kernel)(NAME(Problem) *p) {
         NAME(over_rows)(p, NAME(scale_rows));
         return;
     }
-    /* A column so small has lost its digits. */
-    NAME(over_rows)(p, NAME(cost_rows));
-    NAME(costs_to_kernel)(p);
+    NAME(gibbs_kernel)(p); /* a column so small has lost its digits */
 }
 
 static void NAME(swept_rows)(NAME(Problem) *p, int start, int end, int chunk) {
@@ -282,7 +285,7 @@ static void NAME(fold_scalings)(NAME(Problem) *p, const double *log_v) {
 /* Potentials between x and y, and u, v with which the plan is a_i u_i K_ij v_j. */
 static Outcome NAME(solve)(NAME(Problem) *p, double range, Goal goal, Anderson *anderson) {
     int m = p->m;
-    NAME(over_rows)(p, NAME(cost_rows));
+    p->without_costs = 1;
     memset(p->g, 0, (size_t)m * sizeof(double));
     double scale = range > START ? START / range : 1, next;
     for (; scale < 1; scale = next) {
@@ -312,7 +315,6 @@ static Outcome NAME(solve)(NAME(Problem) *p, double range, Goal goal, Anderson *
         if (anderson_furthest(anderson) > FURTHEST) {
             /* A new kernel, from potentials that fit each other: only then do its entries stay in range. */
             for (int j = 0; j < m; j++) p->g[j] += log_v[j];
-            NAME(over_rows)(p, NAME(cost_rows));
             NAME(make_kernel)(p);
             anderson_start(anderson, m);
         }
@@ -333,8 +335,7 @@ static Outcome NAME(solve_symmetric)(NAME(Problem) *p, Goal goal) {
     double *f_next = p->f, *f = p->g, relaxation = 0.5;
     memset(p->f, 0, (size_t)n * sizeof(double));
     memset(p->g, 0, (size_t)n * sizeof(double));
-    NAME(over_rows)(p, NAME(cost_rows));
-    NAME(costs_to_kernel)(p);
+    NAME(gibbs_kernel)(p);
     Outcome outcome = {INFINITY, 0};
     while (1) {
         NAME(weighted_exponentials)(p->v, p->a, f, n);

@@ -2,7 +2,7 @@ import math
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,11 +111,21 @@ def test_the_ladder_is_left_at_the_target_and_at_the_limit() -> None:
         return exact.value * (1 + knob), exact.gradient * (1 + knob)
 
     def tried(limit: float) -> list[float]:
-        rungs = walk(call, (0.3, 1e-3, 1e-4), exact, target=1e-2, limit=limit, clock=lambda: float(next(ticks)))
+        rungs = walk([call], (0.3, 1e-3, 1e-4), [exact], targets=(1e-2,), limit=limit, clock=lambda: float(next(ticks)))
         return [step.knob for step in rungs]
 
     assert tried(limit=100) == [0.3, 1e-3]
     assert tried(limit=1) == [0.3]
+
+
+def test_a_setting_is_as_exact_as_on_the_worst_draw() -> None:
+    exact = Reference(torch.ones(1).double(), torch.ones(1, 2, 2).double(), 0.0)
+
+    def off(factor: float) -> Callable[[float], tuple[torch.Tensor, torch.Tensor]]:
+        return lambda knob: (exact.value * (1 + knob), exact.gradient * (1 + factor * knob))
+
+    rungs = walk([off(0.1), off(1.0)], (5e-2, 5e-3, 5e-4), [exact] * 2, targets=(1e-2, 1e-3), limit=10)
+    assert [step.error for step in rungs] == pytest.approx([5e-2, 5e-3, 5e-4])
 
 
 def test_a_loop_without_end_is_given_up() -> None:
@@ -124,7 +134,7 @@ def test_a_loop_without_end_is_given_up() -> None:
             time.sleep(1e-3)
 
     exact = Reference(torch.ones(1).double(), torch.ones(1, 2, 2).double(), 0.0)
-    assert [step.error for step in walk(call, (0.3, 0.1), exact, target=1e-2, limit=0.02)] == [math.inf]
+    assert [step.error for step in walk([call], (0.3, 0.1), [exact], targets=(1e-2,), limit=0.02)] == [math.inf]
 
 
 def test_rounds_take_turns_and_what_exceeds_the_limit_runs_once() -> None:
