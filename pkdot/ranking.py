@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Entries below which a second thread costs more than it brings.
-_WORTH_A_THREAD = 2**18
+# Few enough for the keys to stay in the cache, enough for a second thread to bring more than it costs.
+_ENTRIES_OF_A_PART = 2**16
 
 
 def columns_at_ranks(values: Tensor, ranks: Tensor) -> Tensor:
@@ -25,13 +25,12 @@ def columns_at_ranks(values: Tensor, ranks: Tensor) -> Tensor:
     if torch.compiler.is_compiling() or not by_keys or not values.numel():
         return values.sort(descending=True, stable=True).indices[..., ranks]
     rows, wanted = values.detach().reshape(-1, values.shape[-1]).numpy(), ranks.numpy()
-    threads = min(torch.get_num_threads(), len(rows)) if values.numel() >= _WORTH_A_THREAD else 1
-    if threads == 1:
+    parts = np.array_split(rows, min(-(-values.numel() // _ENTRIES_OF_A_PART), len(rows)))
+    if len(parts) == 1:
         found = _by_keys(rows, wanted)
     else:
-        with ThreadPoolExecutor(threads) as pool:
-            parts = pool.map(lambda part: _by_keys(part, wanted), np.array_split(rows, threads))
-            found = np.concatenate(list(parts))
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            found = np.concatenate(list(pool.map(lambda part: _by_keys(part, wanted), parts)))
     return torch.from_numpy(found).reshape(*values.shape[:-1], len(wanted))
 
 
