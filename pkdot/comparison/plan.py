@@ -8,7 +8,7 @@ from typing import Literal
 
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.grid import Entry, Grid, Settings, TeacherKind, run_config
-from pkdot.comparison.scores import ALL_LABELS, TEACHER
+from pkdot.comparison.scores import ALL_LABELS, CONTROLS, TEACHER
 from pkdot.config import StudentRunConfig, TeacherRunConfig
 from pkdot.data import open_dataset
 from pkdot.data.splits import fold_members
@@ -120,8 +120,9 @@ class Plan:
     def blocks(self) -> Iterator[tuple[str, str]]:
         """Each data set in each regime: a table of the report."""
         for data in self.grid.sets:
-            for regime in self.grid.regimes:
-                yield data, regime
+            for name, regime in self.grid.regimes.items():
+                if data in (regime.only_sets or self.grid.sets):
+                    yield data, name
 
     def tuning(self, data: str, regime: str) -> list[Run]:
         """The runs on whose validation scores the weights of a block are chosen."""
@@ -146,7 +147,9 @@ class Plan:
 
     def entries(self, data: str, regime: str) -> list[str]:
         """The entries that are run there."""
-        names = [name for name in self.grid.entries if (data, name) not in self.left_out]
+        only = self.grid.regimes[regime].only_entries
+        wanted = {*only, *CONTROLS} if only else set(self.grid.entries)
+        names = [name for name in self.grid.entries if name in wanted and (data, name) not in self.left_out]
         given = run_config(self.grid.sets[data], *self.grid.regimes[regime].on(data)).data
         return [name for name in names if name != ALL_LABELS or given.labels < 1 or given.label_noise > 0]
 

@@ -90,6 +90,15 @@ class MultimodalDataset(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsTogether(Protocol):
+    """A data set that reads several samples faster together than one by one."""
+
+    def read_together(self, indices: Sequence[int]) -> dict[str, Tensor] | None:
+        """``(n, *shape)`` of every modality, unchecked, otherwise as ``read``; None where that cannot be done."""
+        ...
+
+
 @dataclass(frozen=True)
 class Batch:
     """Samples side by side.

@@ -1,6 +1,7 @@
 """One sample's stream from a file or from a row of an array, in the shape in which models receive it."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,8 @@ class MappedArray:
             )
         _check_numbers(array, kind, path)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int | Sequence[int]) -> Tensor:
+        """A sample, or several side by side."""
         return to_model_layout(self._array[index], self.kind)
 
     def __reduce__(self) -> tuple[type["MappedArray"], tuple[Path, Kind, int]]:
@@ -86,9 +88,12 @@ def read_file(path: Path, kind: Kind, rate_hz: float | None, config: DataConfig)
 
 
 def to_model_layout(sample: Array, kind: Kind) -> Tensor:
-    """``(H, W, C)`` to ``(C, H, W)``, ``(T, H, W, C)`` to ``(C, T, H, W)``; float32 unless it is uint8 frames."""
+    """``(H, W, C)`` to ``(C, H, W)``, ``(T, H, W, C)`` to ``(C, T, H, W)``; float32 unless it is uint8 frames.
+
+    Axes before those of a sample stay.
+    """
     if kind in ("image", "video"):
-        sample = np.moveaxis(sample, -1, 0)
+        sample = np.moveaxis(sample, -1, -axes_of(kind))
     dtype = np.uint8 if kind in ("image", "video") and sample.dtype == np.uint8 else np.float32
     return torch.from_numpy(np.array(sample, dtype=dtype, order="C"))
 

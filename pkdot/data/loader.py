@@ -10,9 +10,10 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from tqdm.auto import tqdm
 
 from pkdot.data.augment import augment_sample, to_unit
-from pkdot.data.batch import Batch, MultimodalDataset, Record, Schema
+from pkdot.data.batch import Batch, Modality, MultimodalDataset, ReadsTogether, Record, Schema
 
 Sample = dict[str, Tensor]
+_READ_AHEAD = 512
 
 
 @dataclass
@@ -100,13 +101,21 @@ class Loader:
             yield batch
 
     def preload(self) -> None:
-        """Read samples into the cache until it is full. Raises ``ValueError`` for the first bad one."""
+        """Read samples into the cache until it is full. Raises ``ValueError`` for the first bad one.
+
+        Those that the data set reads together are only looked at: it has them in memory, or the system has.
+        """
         waiting = [int(index) for index in self.indices if self.cache.get(int(index)) is None]
         if self.cache.limit_mb <= 0:
             return
-        for index in tqdm(waiting, desc="reading", unit="sample", disable=None, leave=False):
-            if not self.cache.add(index, self._read(index)):
-                return
+        with tqdm(total=len(waiting), desc="reading", unit="sample", disable=None, leave=False) as bar:
+            for first in range(0, len(waiting), _READ_AHEAD):
+                part = waiting[first : first + _READ_AHEAD]
+                if self._read_together(part) is None and not all(
+                    self.cache.add(index, self._read(index)) for index in part
+                ):
+                    return
+                bar.update(len(part))
 
     def _batches(self, epoch: int) -> list[list[int]]:
         order = self.indices
@@ -117,6 +126,11 @@ class Loader:
 
     def _read_batch(self, indices: list[int], epoch: int) -> Batch:
         schema, records = self.dataset.schema, [self.dataset.records[index] for index in indices]
+        together = self._read_together(indices)
+        if together is not None:
+            modalities = {name: _to_float(rows, schema.modalities[name].kind) for name, rows in together.items()}
+            present = {name: torch.ones(len(indices), dtype=torch.bool) for name in together}
+            return _batch(modalities, present, records, self.labelled[indices], schema)
         samples = [self._sample(index) for index in indices]
         if self.augment:
             samples = [
@@ -124,6 +138,16 @@ class Loader:
                 for index, sample in zip(indices, samples, strict=True)
             ]
         return collate(samples, records, self.labelled[indices], schema)
+
+    def _read_together(self, indices: list[int]) -> dict[str, Tensor] | None:
+        """Samples as they are, side by side; None where one by one is the only way, or tells what is wrong."""
+        if self.augment or not isinstance(self.dataset, ReadsTogether):
+            return None
+        found = self.dataset.read_together(indices)
+        modalities = self.dataset.schema.modalities
+        if found is None or found.keys() != modalities.keys():
+            return None
+        return found if all(_is_sound(found[name], modality) for name, modality in modalities.items()) else None
 
     def _sample(self, index: int) -> Sample:
         kept = self.cache.get(index)
@@ -176,8 +200,30 @@ def collate(samples: Sequence[Sample], records: Sequence[Record], labelled: np.n
             empty = torch.zeros(modality.shape)
             stacked = torch.stack([empty if row is None else _to_float(row, modality.kind) for row in rows])
         modalities[name], present[name] = stacked, mask
+    return _batch(modalities, present, records, labelled, schema)
+
+
+def _batch(
+    modalities: dict[str, Tensor],
+    present: dict[str, Tensor],
+    records: Sequence[Record],
+    labelled: np.ndarray,
+    schema: Schema,
+) -> Batch:
     known = torch.from_numpy(np.ascontiguousarray(labelled, dtype=bool))
     return Batch(tuple(record.id for record in records), modalities, present, _targets(records, known, schema), known)
+
+
+def _is_sound(rows: Tensor, modality: Modality) -> bool:
+    """Whether samples side by side have the shape of their modality, are finite and, of frames, within [0, 1]."""
+    if tuple(rows.shape[1:]) != modality.shape:
+        return False
+    if not rows.is_floating_point():
+        return True
+    frames = modality.kind in ("image", "video")
+    low, high = rows.aminmax() if rows.numel() else (torch.zeros(()), torch.zeros(()))
+    within = not frames or bool((low >= 0) & (high <= 1))
+    return within and bool(low.isfinite() & high.isfinite())
 
 
 def _to_float(tensor: Tensor, kind: str) -> Tensor:

@@ -83,6 +83,13 @@ class Manifest:
             check_stream(found[name], stream.modality, where)
         return found
 
+    def read_together(self, indices: Sequence[int]) -> dict[str, Tensor] | None:
+        """Samples side by side, where all modalities are arrays."""
+        arrays = {name: stream.array for name, stream in self.streams.items() if stream.array is not None}
+        if len(arrays) < len(self.streams):
+            return None
+        return {name: array[indices] for name, array in arrays.items()}
+
 
 @dataclass(frozen=True)
 class _Source:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from torch import Tensor
 
-from pkdot.data.batch import MultimodalDataset, Record
+from pkdot.data.batch import MultimodalDataset, ReadsTogether, Record
 
 
 class Relabelled:
@@ -18,6 +18,10 @@ class Relabelled:
     def read(self, index: int) -> dict[str, Tensor]:
         """Of the source."""
         return self.source.read(index)
+
+    def read_together(self, indices: Sequence[int]) -> dict[str, Tensor] | None:
+        """Of the source, where it can."""
+        return self.source.read_together(indices) if isinstance(self.source, ReadsTogether) else None
 
 
 def with_label_noise(dataset: MultimodalDataset, indices: np.ndarray, share: float, seed: int) -> MultimodalDataset:

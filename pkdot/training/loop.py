@@ -100,6 +100,7 @@ def fit(
     bar = tqdm(total=total, initial=progress.epoch * steps + progress.step, desc=title, unit="step", disable=None)
     with LogBook(folder, rows=progress.rows, step=progress.epoch * steps) as log, stop_requests() as stop, bar:
         while not progress.finished:
+            objective.trained.train()
             for batch in train.epoch(progress.epoch, start=progress.step):
                 rate = learning_rate(progress.epoch * steps + progress.step, total, optim)
                 _step(objective, batch, optimizer, rate, optim, _stream(run.seed, progress), progress, device)
@@ -129,7 +130,6 @@ def _step(
     device: torch.device,
 ) -> None:
     _seed(stream, device)  # dropout
-    objective.trained.train()
     with torch.autocast(device.type, torch.bfloat16, enabled=optim.amp and device.type == "cuda"):
         losses = objective.losses(batch)
     values = {name: float(value.detach()) for name, value in losses.items()}

@@ -198,6 +198,8 @@ def test_a_failed_run_is_told_and_the_others_are_made(
         ("[sets.a]\n[entries.ot]\nteacher = 'other'\n", "entries.ot.teacher"),
         ("[sets.a]\n[entries.ot]\n[regimes.few.sets.b]\n", "'b' is not one of a"),
         ("[sets]\na = 3\n[entries.ot]\n", "expected a table"),
+        ("[sets.a]\n[entries.ot]\n[regimes.few]\nonly-entries = ['kd']\n", "only-entries: 'kd' is not one of"),
+        ("[sets.a]\n[entries.ot]\n[regimes.few]\nonly-sets = 'a'\n", "expected a list of names"),
     ],
 )
 def test_a_grid_file_that_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -229,6 +231,31 @@ def test_settings_of_the_set_give_way_to_those_of_the_regime_and_the_entry(tmp_p
     assert config.distill.settings == ("shift=min",)
     assert not entry.tuned
     assert grid.regimes["few"].teacher == {"data": {"labels": 1.0}}
+
+
+def test_a_regime_may_be_for_some_sets_and_entries_only(vectors: Path, tmp_path: Path) -> None:
+    path = tmp_path / "grid.toml"
+    path.write_text(
+        f"""
+        [sets.a.data]
+        source = "{vectors}"
+        [sets.b.data]
+        source = "{vectors}"
+        [regimes.all]
+        [regimes.noise]
+        data = {{ label_noise = 0.4 }}
+        only-sets = ["b"]
+        only-entries = ["ot"]
+        [entries]
+        ot.distill.method = "ot"
+        kd.distill.method = "kd"
+        """
+    )
+    config = CompareConfig(grid=path, out=tmp_path / "out", seeds=1)
+    plan = Plan(grid_of(config), config)
+    assert list(plan.blocks()) == [("a", "all"), ("b", "all"), ("b", "noise")]
+    assert set(plan.entries("a", "all")) == CONTROLS - {"all labels"} | {"ot", "kd"}
+    assert set(plan.entries("b", "noise")) == CONTROLS | {"ot"}
 
 
 def test_names_become_folders() -> None:

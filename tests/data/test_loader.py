@@ -1,5 +1,5 @@
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -47,6 +47,25 @@ class Broken(Toy):
 
     def read(self, index: int) -> dict[str, Tensor]:
         return super().read(index) | (self.broken if index == 7 else {})
+
+
+class Together(Broken):
+    """Complete samples, which are also read together."""
+
+    def __init__(self, name: str = "pulse", tensor: Tensor | None = None) -> None:
+        super().__init__(name, torch.zeros(1, 40) if tensor is None else tensor)
+        self.calls: list[list[int]] = []
+
+    def read(self, index: int) -> dict[str, Tensor]:
+        return {"pulse": torch.full((1, 40), 0.1 * index)} | super().read(index)
+
+    def read_together(self, indices: Sequence[int]) -> dict[str, Tensor] | None:
+        self.calls.append(list(indices))
+        samples = [Together.read(self, index) for index in indices]
+        self.reads.clear()
+        if len({sample["pulse"].shape for sample in samples}) > 1:
+            return None
+        return {name: torch.stack([sample[name] for sample in samples]) for name in self.schema.modalities}
 
 
 def loader_of(dataset: Toy, **settings: object) -> Loader:
@@ -175,6 +194,43 @@ def test_a_bad_sample_is_one_line_that_names_it(workers: int, name: str, tensor:
     with pytest.raises(ValueError, match=message) as caught:
         list(loader_of(Broken(name, tensor), workers=workers).epoch(0))
     assert "\n" not in str(caught.value)
+
+
+def test_batches_are_the_same_read_together_or_one_by_one() -> None:
+    together = loader_of(Together(), shuffle=True)
+    singly = loader_of(Together(), shuffle=True)
+    singly.dataset.read_together = lambda indices: None  # type: ignore[attr-defined]
+    assert_same(together.epoch(1), singly.epoch(1))
+    assert together.dataset.reads == []  # type: ignore[attr-defined]
+    assert len(singly.dataset.reads) == 23  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "message"),
+    [
+        ("pulse", torch.full((1, 40), torch.nan), "expected finite numbers, got nan"),
+        ("pulse", torch.full((1, 40), -torch.inf), "expected finite numbers, got -inf"),
+        ("pulse", torch.zeros(1, 39), "expected shape"),
+    ],
+)
+def test_a_bad_sample_among_those_read_together_is_named(name: str, tensor: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=f"sample 'r7', modality '{name}': {message}"):
+        list(loader_of(Together(name, tensor)).epoch(0))
+    with pytest.raises(ValueError, match=f"sample 'r7', modality '{name}': {message}"):
+        loader_of(Together(name, tensor), cache=SampleCache(1)).preload()
+
+
+def test_what_is_read_together_is_looked_at_before_and_not_kept() -> None:
+    loader = loader_of(Together(), cache=SampleCache(1))
+    loader.preload()
+    assert sorted(index for call in loader.dataset.calls for index in call) == list(range(23))  # type: ignore[attr-defined]
+    assert len(loader.cache) == 0
+
+
+def test_augmentation_takes_samples_one_by_one() -> None:
+    dataset = Together()
+    list(loader_of(dataset, augment=True).epoch(0))
+    assert dataset.calls == []
 
 
 def test_the_cache_is_read_instead_of_the_disk() -> None:

@@ -89,6 +89,37 @@ def test_samples_are_read_row_by_row_and_file_by_file(folder: Path) -> None:
     assert manifest.read(1).keys() == {"accelerometer"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "shape", "dtype"),
+    [("vector", (6,), np.int16), ("image", (8, 9, 3), np.uint8), ("video", (2, 8, 9, 1), np.float32)],
+)
+def test_arrays_are_read_together_as_one_by_one(
+    folder: Path, kind: str, shape: tuple[int, ...], dtype: type[np.generic]
+) -> None:
+    edit(folder / "dataset.toml", 'kind = "vector"\nsource = "files"', f'kind = "{kind}"\nsource = "array"')
+    np.save(folder / "gyroscope.npy", (np.random.default_rng(0).random((4, *shape)) * 0.9).astype(dtype))
+    manifest = open_manifest(folder)
+    together = manifest.read_together([3, 0, 1])
+    assert together is not None
+    assert together.keys() == manifest.read(0).keys()
+    for name, rows in together.items():
+        assert torch.equal(rows, torch.stack([manifest.read(index)[name] for index in (3, 0, 1)]))
+
+
+def test_files_are_not_read_together(folder: Path) -> None:
+    assert open_manifest(folder).read_together([0, 2]) is None
+
+
+@pytest.mark.parametrize("value", [1.5, -0.1, np.nan])
+def test_frames_out_of_range_are_found_in_a_batch(folder: Path, value: float) -> None:
+    edit(folder / "dataset.toml", 'kind = "vector"\nsource = "files"', 'kind = "image"\nsource = "array"')
+    frames = np.full((4, 8, 8, 3), 0.5, np.float32)
+    frames[2, 1, 4] = value
+    np.save(folder / "gyroscope.npy", frames)
+    with pytest.raises(ValueError, match=r"gyroscope.npy, row 2 .*line 4.*: expected"):
+        list(Loader(open_manifest(folder), np.arange(4), np.ones(4, bool), batch_size=4).epoch(0))
+
+
 def test_reading_a_sample_opens_no_file_of_another(folder: Path) -> None:
     manifest = open_manifest(folder)
     (folder / "gyro" / "a.npy").unlink()

@@ -5,6 +5,7 @@ import pytest
 
 from pkdot.config import DataConfig, OptimConfig
 from pkdot.data import open_dataset
+from pkdot.data.batch import ReadsTogether
 from pkdot.data.noise import with_label_noise
 from pkdot.training.preparation import prepare
 from tests.support import write_vectors
@@ -25,6 +26,8 @@ def test_a_share_of_the_labels_is_drawn_anew_and_no_other(source: str) -> None:
     assert {record.target for record in noisy.records} == {(0.0,), (1.0,), (2.0,)}
     assert noisy.schema == dataset.schema
     assert noisy.read(11).keys() == dataset.read(11).keys()
+    assert isinstance(noisy, ReadsTogether)
+    assert (noisy.read_together([11]) or {}).keys() == dataset.read(11).keys()
     assert [r.target for r in with_label_noise(dataset, indices, 0.6, seed=0).records] == [
         r.target for r in noisy.records
     ]

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -60,11 +61,18 @@ def test_test_data_are_read_only_after_the_model_is_selected(
     prepared = prepare(config.data, config.optim, 0)
     test = set(prepared.splits.test.tolist())
     events: list[str] = []
-    read, fit = Manifest.read, loop.fit
+    read, read_together, fit = Manifest.read, Manifest.read_together, loop.fit
+
+    def note(indices: Sequence[int]) -> None:
+        events.extend("test" if index in test else "other" for index in indices)
 
     def watched_read(self: Manifest, index: int) -> object:
-        events.append("test" if index in test else "other")
+        note([index])
         return read(self, index)
+
+    def watched_read_together(self: Manifest, indices: Sequence[int]) -> object:
+        note(indices)
+        return read_together(self, indices)
 
     def watched_fit(*args: object, **kwargs: object) -> object:
         progress = fit(*args, **kwargs)  # type: ignore[arg-type]
@@ -72,6 +80,7 @@ def test_test_data_are_read_only_after_the_model_is_selected(
         return progress
 
     monkeypatch.setattr(Manifest, "read", watched_read)
+    monkeypatch.setattr(Manifest, "read_together", watched_read_together)
     monkeypatch.setattr("pkdot.training.teacher.fit", watched_fit)
     train_teacher(config)
     selected = events.index("selected")
