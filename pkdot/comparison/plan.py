@@ -171,10 +171,15 @@ class Plan:
         return {"distill": {"method": "mse"}} if control and self.sets[data].task.loss != "cross-entropy" else {}
 
     def _settings(self, cell: Cell) -> list[Settings]:
-        """Of everybody in the cell. Without folds each seed splits the subjects anew."""
+        """Of everybody in the cell. Without folds each seed splits the subjects anew.
+
+        With folds each fold has labels and weights of its own too: equal ones would tie the folds to each other.
+        """
         regime, config = self.grid.regimes[cell.regime], self.config
-        split = {"fold": cell.fold} if run_config(self.grid.sets[cell.data]).data.folds else {"split_seed": cell.seed}
-        run = {"seed": cell.seed, "threads": config.threads, "device": config.device, "picture_epochs": 0}
+        seed = cell.seed * self.sets[cell.data].folds + cell.fold
+        folds = run_config(self.grid.sets[cell.data]).data.folds
+        split = {"fold": cell.fold, "label_seed": seed} if folds else {"split_seed": seed}
+        run = {"seed": seed, "threads": config.threads, "device": config.device, "picture_epochs": 0}
         return [self.grid.sets[cell.data], *regime.on(cell.data), {"data": split, "run": run}]
 
     def _folder(self, cell: Cell, name: str) -> Path:

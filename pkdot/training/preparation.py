@@ -88,12 +88,13 @@ def prepare(data: DataConfig, optim: OptimConfig, seed: int) -> Prepared:
     dataset = open_dataset(data)
     schema = replace(dataset.schema, task=dataset.schema.task.with_loss(optim.task_loss))
     splits = split_dataset(dataset.records, data)
-    labelled = labelled_mask(dataset.records, splits, data.labels, data.split_seed, by=data.labels_by)
+    label_seed = data.split_seed if data.label_seed is None else data.label_seed
+    labelled = labelled_mask(dataset.records, splits, data.labels, label_seed, by=data.labels_by)
     for name, indices in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
         if not labelled[indices].any():
             raise ValueError(f"{schema.name}: no sample of the {name} split has a label.")
     if data.label_noise > 0:
-        dataset = with_label_noise(dataset, splits.train[labelled[splits.train]], data.label_noise, data.split_seed)
+        dataset = with_label_noise(dataset, splits.train[labelled[splits.train]], data.label_noise, label_seed)
     if schema.task.kind == "regression":
         known = [dataset.records[int(index)].target for index in splits.train if labelled[index]]
         schema = replace(schema, task=schema.task.with_units(torch.tensor(known)))

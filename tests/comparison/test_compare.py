@@ -153,6 +153,16 @@ def test_seeds_split_anew_and_all_entries_of_a_seed_alike(vectors: Path, tmp_pat
     assert {(run.cell.seed, run.config.data.split_seed, run.config.run.seed) for run in runs} == {(0, 0, 0), (1, 1, 1)}
 
 
+def test_folds_have_seeds_of_their_own_and_all_entries_of_a_fold_alike(vectors: Path, tmp_path: Path) -> None:
+    config = replace(config_of(vectors, tmp_path), folds=3)
+    found: dict[tuple[int, int], set[tuple[int | None, int, int]]] = {}
+    for run in runs_of(config):
+        data = run.config.data
+        found.setdefault((data.fold, run.cell.seed), set()).add((data.label_seed, data.split_seed, run.config.run.seed))
+    assert all(len(seeds) == 1 for seeds in found.values())
+    assert {seeds.pop() for seeds in found.values()} == {(seed, 0, seed) for seed in range(6)}
+
+
 def test_methods_that_do_not_fit_are_left_out_and_named(tmp_path: Path) -> None:
     data = write_vectors(tmp_path / "value", task="regression")
     config = replace(config_of(data, tmp_path / "out"), methods=("kd", "ccc"))
