@@ -7,7 +7,7 @@ from pkdot.config import DataConfig, OptimConfig
 from pkdot.data import open_dataset
 from pkdot.data.batch import ReadsTogether
 from pkdot.data.noise import with_label_noise
-from pkdot.training.preparation import prepare
+from pkdot.training.preparation import Prepared, prepare
 from tests.support import write_vectors
 
 
@@ -50,3 +50,15 @@ def test_noise_hits_labelled_training_samples_only_and_is_part_of_the_label_dige
     assert {i for i, (a, b) in enumerate(pairs) if a != b} <= known
     assert clean.label_digest() != noisy.label_digest()
     assert clean.split_digest() == noisy.split_digest()
+
+
+def test_labels_and_noise_are_drawn_anew_on_the_same_split(source: str) -> None:
+    def prepared(label_seed: int | None) -> Prepared:
+        return prepare(
+            DataConfig(source=source, labels=0.5, label_noise=0.5, split_seed=3, label_seed=label_seed), OptimConfig(), 0
+        )
+
+    default, same, other = (prepared(seed) for seed in (None, 3, 4))
+    assert default.label_digest() == same.label_digest() != other.label_digest()
+    assert default.split_digest() == other.split_digest()
+    assert (default.labelled != other.labelled).any()
