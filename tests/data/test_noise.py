@@ -55,7 +55,9 @@ def test_noise_hits_labelled_training_samples_only_and_is_part_of_the_label_dige
 def test_labels_and_noise_are_drawn_anew_on_the_same_split(source: str) -> None:
     def prepared(label_seed: int | None) -> Prepared:
         return prepare(
-            DataConfig(source=source, labels=0.5, label_noise=0.5, split_seed=3, label_seed=label_seed), OptimConfig(), 0
+            DataConfig(source=source, labels=0.5, label_noise=0.5, split_seed=3, label_seed=label_seed),
+            OptimConfig(),
+            0,
         )
 
     default, same, other = (prepared(seed) for seed in (None, 3, 4))
