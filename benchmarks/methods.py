@@ -5,8 +5,8 @@
 
 Makes the data sets in the folder ``--work``, runs the grids beside this file (``pixels.toml``, ``people.toml``,
 ``clipwise.toml``, ``frames.toml``, ``affect.toml``, ``ablation.toml``) through ``pkdot-compare``, and writes their
-reports with the conclusions to ``benchmarks/results/methods.md``. Call it again to go on where it stopped. One grid alone, what would be
-run, the report of the runs that are in so far:
+reports with the conclusions to ``benchmarks/results/methods.md``. Call it again to go on where it stopped. One grid
+alone, what would be run, the report of the runs that are in so far:
 
     python benchmarks/methods.py --work methods --parts ablation
     python benchmarks/methods.py --work methods --dry-run
