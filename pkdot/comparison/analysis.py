@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pkdot.comparison.ranks import Ranks, rank
-from pkdot.comparison.scores import CONTROLS, NONE, OT, TEACHER, Block, Score, blocks
+from pkdot.comparison.scores import CONTROLS, NONE, OT, PREVALENT_TEACHER, TEACHER, Block, Score, blocks
 from pkdot.comparison.statistics import Estimate, Gap, gap_closed, holm, resampled_mean, verdict
 
 
@@ -24,6 +24,8 @@ class Line:
         p: of that difference after Holm's correction over the block's methods; NaN for a control.
         to_ot: paired difference to ot; no run where there is none.
         p_ot: of that difference after Holm's correction over the block's other methods.
+        to_control: paired difference to distillation from a teacher without the privileged modalities.
+        p_control: of that difference after Holm's correction over the block's methods.
         verdict: as ``statistics.verdict`` gives it; empty for a control.
     """
 
@@ -33,8 +35,10 @@ class Line:
     gap: Gap | None
     to_none: Estimate
     to_ot: Estimate
+    to_control: Estimate
     p: float = math.nan
     p_ot: float = math.nan
+    p_control: float = math.nan
     verdict: str = ""
 
 
@@ -53,6 +57,11 @@ class BlockResult:
     def has_ot(self) -> bool:
         """Whether there is an ot that other methods can be compared with."""
         return any(line.entry == OT for line in self.methods) and len(self.methods) > 1
+
+    @property
+    def has_control(self) -> bool:
+        """Whether a teacher without the privileged modalities was distilled, and methods to compare with it."""
+        return self.line(PREVALENT_TEACHER) is not None and bool(self.methods)
 
     @property
     def missing(self) -> dict[str, int]:
@@ -116,6 +125,7 @@ def _line(block: Block, entry: str) -> Line:
         gap=gap_closed(method - none, teacher - none, shared.ratio, shared.splits),
         to_none=_difference(block, entry, NONE),
         to_ot=_difference(block, entry, OT),
+        to_control=_difference(block, entry, PREVALENT_TEACHER),
     )
 
 
@@ -125,12 +135,13 @@ def _difference(block: Block, entry: str, other: str) -> Estimate:
 
 
 def _judged(lines: Sequence[Line]) -> list[Line]:
-    """With p values corrected within the two families, all methods against none and all others against ot."""
+    """With p values corrected within families: all methods against none, all others against ot, all against control."""
     to_none = holm([line.to_none.p for line in lines])
     to_ot = holm([math.nan if line.entry == OT else line.to_ot.p for line in lines])
+    to_control = holm([line.to_control.p for line in lines])
     return [
-        replace(line, p=p, p_ot=p_ot, verdict=verdict(line.to_none, p))
-        for line, p, p_ot in zip(lines, to_none, to_ot, strict=True)
+        replace(line, p=p, p_ot=p_ot, p_control=p_control, verdict=verdict(line.to_none, p))
+        for line, p, p_ot, p_control in zip(lines, to_none, to_ot, to_control, strict=True)
     ]
 
 

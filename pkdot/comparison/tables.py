@@ -43,10 +43,11 @@ def block_table(block: BlockResult) -> Table:
     """Controls, then methods from best to worst, with their differences in points."""
     header = ["entry", "runs", f"{block.metric}, points", "gap closed", "difference to none", "Holm p"]
     header += ["difference to ot", "Holm p (ot)"] if block.has_ot else []
+    header += ["difference to control", "Holm p (control)"] if block.has_control else []
     groups = [("controls", block.controls), ("methods", block.methods)]
     return Table(
         (*header, "verdict"),
-        tuple((name, tuple(_row(line, with_ot=block.has_ot) for line in lines)) for name, lines in groups if lines),
+        tuple((name, tuple(_row(line, block) for line in lines)) for name, lines in groups if lines),
     )
 
 
@@ -83,7 +84,7 @@ def p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _row(line: Line, *, with_ot: bool) -> tuple[Cell, ...]:
+def _row(line: Line, block: BlockResult) -> tuple[Cell, ...]:
     reference = line.entry in (TEACHER, NONE)
     cells = [
         Cell(line.entry),
@@ -93,9 +94,11 @@ def _row(line: Line, *, with_ot: bool) -> tuple[Cell, ...]:
         Cell(NOTHING if line.entry == NONE else difference(line.to_none), tone(line.verdict)),
         Cell(p_value(line.p)),
     ]
-    if with_ot:
+    if block.has_ot:
         own = line.entry == OT or not line.verdict
         cells += [Cell(NOTHING if own else difference(line.to_ot)), Cell(p_value(line.p_ot))]
+    if block.has_control:
+        cells += [Cell(difference(line.to_control) if line.verdict else NOTHING), Cell(p_value(line.p_control))]
     return (*cells, Cell(line.verdict, tone(line.verdict)))
 
 

@@ -118,10 +118,10 @@ def test_controls_stand_on_top_and_methods_from_best_to_worst() -> None:
         "sp",
         "hint",
     ]
-    assert row(told(comparison(EFFECTS)), "self-training")[5:] == ["–", "–", "–", ""]
+    assert row(told(comparison(EFFECTS)), "self-training")[5:] == ["–", "–", "–", "–", "–", ""]
 
 
-def test_the_two_families_are_corrected_apart() -> None:
+def test_the_families_are_corrected_apart() -> None:
     (block,) = analyse(comparison(EFFECTS, noise=0.02)).blocks
     worst = max(block.methods, key=lambda line: line.to_none.p)
     best = min(block.methods, key=lambda line: line.to_none.p)
@@ -131,6 +131,22 @@ def test_the_two_families_are_corrected_apart() -> None:
     nearest = min(others, key=lambda line: line.to_ot.p)
     assert nearest.p_ot == pytest.approx(min(3 * nearest.to_ot.p, 1.0))
     assert all(math.isnan(line.p_ot) for line in block.methods if line.entry == "ot")
+    ahead = min(block.methods, key=lambda line: line.to_control.p)
+    assert ahead.p_control == pytest.approx(min(4 * ahead.to_control.p, 1.0))
+
+
+def test_methods_are_compared_with_the_teacher_without_privileged_modalities() -> None:
+    scores = comparison(EFFECTS)
+    runs = {
+        name: np.array([s.value for s in scores if s.entry == name]) for name in ("kd", "kd from prevalent teacher")
+    }
+    mean = 100 * (runs["kd"] - runs["kd from prevalent teacher"]).mean()
+    text = told(scores)
+    assert row(text, "kd")[8].startswith(f"{mean:+.2f} [")
+    assert row(text, "kd")[9] == "<0.001"
+    without = told([s for s in scores if s.entry != "kd from prevalent teacher"])
+    assert "difference to control" in text
+    assert "difference to control" not in without
 
 
 def test_the_test_is_named_and_so_are_missing_runs() -> None:
