@@ -6,11 +6,12 @@ Nothing here imports torch: ``--help`` reads this file alone.
 import ast
 import difflib
 import sys
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -37,6 +38,16 @@ def names_in(module: str, dictionary: str) -> tuple[str, ...]:
 
 def _choices(module: str, dictionary: str) -> str:
     return "{" + ",".join(names_in(module, dictionary)) + "}"
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file that a flag names. Raises ``ValueError`` that names the file."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid TOML ({error}).") from error
 
 
 def check_choice(what: str, value: str, choices: Iterable[str]) -> None:

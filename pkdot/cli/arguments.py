@@ -2,7 +2,6 @@
 
 import io
 import sys
-import tomllib
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from itertools import takewhile
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
+
+from pkdot.config import read_toml
 
 Config = TypeVar("Config")
 
@@ -63,12 +64,7 @@ def in_one_line(box: str) -> str:
 
 def recipe_words(path: Path, command: str) -> list[str]:
     """A TOML recipe as command-line words."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid TOML ({error}).") from error
+    table = read_toml(path)
     made_by = table.pop("command", command)
     if made_by != command:
         raise ValueError(f"{path}: its settings are for {made_by}, not for {command}.")

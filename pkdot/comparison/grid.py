@@ -8,7 +8,6 @@ its teachers are given beyond the student's settings (``teacher``, a table), wha
 names; the controls are always there).
 """
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from pkdot.config import (
     StudentRunConfig,
     check_choice,
     parse_method,
+    read_toml,
 )
 
 Settings = Mapping[str, Mapping[str, Any]]
@@ -88,12 +88,7 @@ def grid_of(config: CompareConfig) -> Grid:
 
 def read_grid(path: Path) -> Grid:
     """A grid file. Raises ``ValueError`` that names the file and the table in question."""
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid TOML ({error}).") from error
+    tables = read_toml(path)
     for name in tables:
         check_choice(f"{path}: table", name, ("sets", "regimes", "entries"))
     for name in ("sets", "entries"):
@@ -128,7 +123,7 @@ def _regime(path: Path, place: str, table: dict[str, Any], sets: Iterable[str], 
 
 def _names(path: Path, place: str, table: Mapping[str, Any], known: Iterable[str]) -> tuple[str, ...]:
     names = table.get(place.rpartition(".")[2], [])
-    if not isinstance(names, list):
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{path}: {place}: expected a list of names, got {names!r}.")
     for name in names:
         check_choice(f"{path}: {place}:", name, known)

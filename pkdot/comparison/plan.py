@@ -68,7 +68,7 @@ class Run:
 
 @dataclass(frozen=True)
 class DataSet:
-    """What the plan has to know of a data set."""
+    """What the plan has to know of a data set; ``folds`` is 1 where each seed makes a split of its own."""
 
     task: Task
     folds: int
@@ -176,9 +176,9 @@ class Plan:
         With folds each fold has labels and weights of its own too: equal ones would tie the folds to each other.
         """
         regime, config = self.grid.regimes[cell.regime], self.config
-        seed = cell.seed * self.sets[cell.data].folds + cell.fold
-        folds = run_config(self.grid.sets[cell.data]).data.folds
-        split = {"fold": cell.fold, "label_seed": seed} if folds else {"split_seed": seed}
+        folds = self.sets[cell.data].folds
+        seed = cell.seed * folds + cell.fold
+        split = {"fold": cell.fold, "label_seed": seed} if folds > 1 else {"split_seed": seed}
         run = {"seed": seed, "threads": config.threads, "device": config.device, "picture_epochs": 0}
         return [self.grid.sets[cell.data], *regime.on(cell.data), {"data": split, "run": run}]
 

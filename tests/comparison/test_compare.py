@@ -210,6 +210,7 @@ def test_a_failed_run_is_told_and_the_others_are_made(
         ("[sets]\na = 3\n[entries.ot]\n", "expected a table"),
         ("[sets.a]\n[entries.ot]\n[regimes.few]\nonly-entries = ['kd']\n", "only-entries: 'kd' is not one of"),
         ("[sets.a]\n[entries.ot]\n[regimes.few]\nonly-sets = 'a'\n", "expected a list of names"),
+        ("[sets.a]\n[entries.ot]\n[regimes.few]\nonly-sets = [3]\n", "expected a list of names"),
     ],
 )
 def test_a_grid_file_that_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -> None:
