@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from tqdm.auto import tqdm
 
 from pkdot.data.augment import augment_sample, to_unit
-from pkdot.data.batch import Batch, Modality, MultimodalDataset, ReadsTogether, Record, Schema
+from pkdot.data.batch import Batch, MultimodalDataset, ReadsTogether, Record, Schema
+from pkdot.data.files import is_sound
 
 Sample = dict[str, Tensor]
 _READ_AHEAD = 512
@@ -147,7 +148,7 @@ class Loader:
         modalities = self.dataset.schema.modalities
         if found is None or found.keys() != modalities.keys():
             return None
-        return found if all(_is_sound(found[name], modality) for name, modality in modalities.items()) else None
+        return found if all(is_sound(found[name], modality) for name, modality in modalities.items()) else None
 
     def _sample(self, index: int) -> Sample:
         kept = self.cache.get(index)
@@ -212,18 +213,6 @@ def _batch(
 ) -> Batch:
     known = torch.from_numpy(np.ascontiguousarray(labelled, dtype=bool))
     return Batch(tuple(record.id for record in records), modalities, present, _targets(records, known, schema), known)
-
-
-def _is_sound(rows: Tensor, modality: Modality) -> bool:
-    """Whether samples side by side have the shape of their modality, are finite and, of frames, within [0, 1]."""
-    if tuple(rows.shape[1:]) != modality.shape:
-        return False
-    if not rows.is_floating_point():
-        return True
-    frames = modality.kind in ("image", "video")
-    low, high = rows.aminmax() if rows.numel() else (torch.zeros(()), torch.zeros(()))
-    within = not frames or bool((low >= 0) & (high <= 1))
-    return within and bool(low.isfinite() & high.isfinite())
 
 
 def _to_float(tensor: Tensor, kind: str) -> Tensor:
