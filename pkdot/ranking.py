@@ -26,10 +26,11 @@ def columns_at_ranks(values: Tensor, ranks: Tensor) -> Tensor:
         return values.sort(descending=True, stable=True).indices[..., ranks]
     rows, wanted = values.detach().reshape(-1, values.shape[-1]).numpy(), ranks.numpy()
     parts = np.array_split(rows, min(-(-values.numel() // _ENTRIES_OF_A_PART), len(rows)))
-    if len(parts) == 1:
-        found = _by_keys(rows, wanted)
+    threads = min(torch.get_num_threads(), len(parts))
+    if threads == 1:
+        found = np.concatenate([_by_keys(part, wanted) for part in parts])
     else:
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             found = np.concatenate(list(pool.map(lambda part: _by_keys(part, wanted), parts)))
     return torch.from_numpy(found).reshape(*values.shape[:-1], len(wanted))
 

@@ -129,19 +129,17 @@ VECTORISED static void NAME(costs_from_products)(REAL *restrict costs, REAL prod
         for (int c = 0; c < columns; c++) costs[(size_t)r * stride + c] = half_x[r] + half_y[c] - products[r][c];
 }
 
-/* |x_i - y_j|^2 / 2. */
-static void NAME(cost_rows)(NAME(Problem) *p, int start, int end) {
+/* |x_i - y_j|^2 / 2 for ROWS rows from `first` on, or as many as there are before `last`. */
+static void NAME(cost_rows)(NAME(Problem) *p, int first, int last) {
     REAL products[ROWS][COLUMNS];
     const REAL *x[ROWS];
-    for (int first = start; first < end; first += ROWS) {
-        int rows = end - first < ROWS ? end - first : ROWS;
-        for (int r = 0; r < ROWS; r++) x[r] = p->x + (size_t)(first + (r < rows ? r : 0)) * p->k;
-        for (int j = 0; j < p->m; j += COLUMNS) {
-            int columns = p->m - j < COLUMNS ? p->m - j : COLUMNS;
-            NAME(product_tile)(products, x, p->y + j, p->stride, p->k);
-            NAME(costs_from_products)(p->kernel + (size_t)first * p->m + j, products, p->half_x + first, p->half_y + j,
-                                      rows, columns, p->m);
-        }
+    int rows = last - first < ROWS ? last - first : ROWS;
+    for (int r = 0; r < ROWS; r++) x[r] = p->x + (size_t)(first + (r < rows ? r : 0)) * p->k;
+    for (int j = 0; j < p->m; j += COLUMNS) {
+        int columns = p->m - j < COLUMNS ? p->m - j : COLUMNS;
+        NAME(product_tile)(products, x, p->y + j, p->stride, p->k);
+        NAME(costs_from_products)(p->kernel + (size_t)first * p->m + j, products, p->half_x + first, p->half_y + j, rows,
+                                  columns, p->m);
     }
 }
 
@@ -183,7 +181,7 @@ static void NAME(copy)(REAL *result, const double *x, int m) {
 static void NAME(gibbs_rows)(NAME(Problem) *p, int first, int last, int chunk) {
     (void)chunk;
     for (int i = first; i < last; i++) {
-        if ((i - first) % ROWS == 0) NAME(cost_rows)(p, i, i + ROWS < last ? i + ROWS : last);
+        if ((i - first) % ROWS == 0) NAME(cost_rows)(p, i, last);
         NAME(gibbs_row)(p->kernel + (size_t)i * p->m, (REAL)p->f[i], p->row, p->m);
     }
 }
@@ -198,7 +196,7 @@ static void NAME(gibbs_kernel)(NAME(Problem) *p) {
 static void NAME(softmin_rows)(NAME(Problem) *p, int first, int last, int chunk, REAL *row, size_t stride) {
     REAL *column = p->column + (size_t)chunk * (size_t)p->m;
     for (int i = first; i < last; i++, row += stride) {
-        if (p->without_costs && (i - first) % ROWS == 0) NAME(cost_rows)(p, i, i + ROWS < last ? i + ROWS : last);
+        if (p->without_costs && (i - first) % ROWS == 0) NAME(cost_rows)(p, i, last);
         const REAL *cost = p->kernel + (size_t)i * p->m;
         REAL sum, shift = NAME(log_sum_exp)(row, p->v, cost, p->scale, p->b, p->m, &sum);
         p->f[i] = -((double)shift + log((double)sum));
