@@ -76,7 +76,7 @@ def compose(conclusions: str, reports: Mapping[str, str]) -> str:
         chapters += [
             f"## {part.title}",
             f"`benchmarks/{name}.toml`, {shlex.join(part.flags)}",
-            f"![Differences to the undistilled student]({name}.png)",
+            *([f"![Differences to the undistilled student]({name}.png)"] if "](report.png)" in report else []),
             re.sub(r"^(#+ )", r"#\1", sections, flags=re.MULTILINE),
         ]
     return "\n\n".join(chapters) + "\n"
@@ -89,7 +89,8 @@ def publish(work: Path) -> Path:
         report = work / "runs" / name / "report.md"
         if report.is_file():
             reports[name] = report.read_text(encoding="utf-8")
-            shutil.copy(report.with_suffix(".png"), RESULTS / f"{name}.png")
+            if report.with_suffix(".png").is_file():
+                shutil.copy(report.with_suffix(".png"), RESULTS / f"{name}.png")
     path = RESULTS / "methods.md"
     path.write_text(compose((HERE / "conclusions.md").read_text(encoding="utf-8"), reports), encoding="utf-8")
     return path
