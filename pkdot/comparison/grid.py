@@ -5,7 +5,8 @@ A grid is three named lists of settings, each in the words of a recipe of ``pkdo
 its entry, the later over the earlier. An entry may also say whose knowledge it distils (``teacher``), and a regime what
 its teachers are given beyond the student's settings (``teacher``, a table), what holds on one data set only
 (``sets.NAME``), and on which data sets and with which entries it is run (``only-sets``, ``only-entries``, lists of
-names; the controls are always there).
+names; the controls are always there). A data set may have its own number of ``seeds``, in place of ``--seeds``: one that
+leaves few people out in turn needs more of them than one with many folds.
 """
 
 from collections.abc import Iterable, Mapping
@@ -72,11 +73,12 @@ class Regime:
 
 @dataclass(frozen=True)
 class Grid:
-    """All that is compared."""
+    """All that is compared, and the number of seeds of a data set that has its own."""
 
     sets: Mapping[str, Settings]
     regimes: dict[str, Regime]
     entries: dict[str, Entry]
+    seeds: Mapping[str, int] = field(default_factory=dict)
 
 
 def grid_of(config: CompareConfig) -> Grid:
@@ -94,6 +96,7 @@ def read_grid(path: Path) -> Grid:
     for name in ("sets", "entries"):
         if not tables.get(name):
             raise ValueError(f"{path}: expected at least one table [{name}.NAME].")
+    seeds = _seeds(path, tables["sets"])
     sets = {name: _sections(path, f"sets.{name}", table) for name, table in tables["sets"].items()}
     regimes = {
         name: _regime(path, f"regimes.{name}", table, sets, {**_controls(), **tables["entries"]})
@@ -105,7 +108,7 @@ def read_grid(path: Path) -> Grid:
         teacher = table.get("teacher", "privileged")
         check_choice(f"{path}: entries.{name}.teacher", teacher, ("privileged", "prevalent", "self"))
         entries[name] = Entry(_sections(path, f"entries.{name}", own), teacher)
-    return Grid(sets, regimes, entries)
+    return Grid(sets, regimes, entries, seeds)
 
 
 def _regime(path: Path, place: str, table: dict[str, Any], sets: Iterable[str], entries: Iterable[str]) -> Regime:
@@ -119,6 +122,15 @@ def _regime(path: Path, place: str, table: dict[str, Any], sets: Iterable[str], 
     return Regime(
         _sections(path, place, own), given, on, only_sets, _names(path, f"{place}.only-entries", table, entries)
     )
+
+
+def _seeds(path: Path, sets: Mapping[str, Any]) -> dict[str, int]:
+    """The numbers of seeds, taken out of the tables: what is left there are settings of a run."""
+    seeds = {name: table.pop("seeds") for name, table in sets.items() if isinstance(table, dict) and "seeds" in table}
+    for name, number in seeds.items():
+        if type(number) is not int or number < 1:
+            raise ValueError(f"{path}: sets.{name}.seeds: expected a number, 1 or more, got {number!r}.")
+    return seeds
 
 
 def _names(path: Path, place: str, table: Mapping[str, Any], known: Iterable[str]) -> tuple[str, ...]:

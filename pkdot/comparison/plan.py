@@ -138,7 +138,8 @@ class Plan:
         """The runs of a block that are compared, with the chosen factors."""
         entries = self.entries(data, regime)
         runs: list[Run] = []
-        for seed in range(self.config.first_seed, self.config.first_seed + self.config.seeds):
+        seeds = self.grid.seeds.get(data, self.config.seeds)
+        for seed in range(self.config.first_seed, self.config.first_seed + seeds):
             for fold in range(self.sets[data].folds):
                 cell = Cell(data, regime, "test", fold, seed)
                 runs += self._teachers(cell, entries)

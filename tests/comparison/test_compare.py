@@ -208,6 +208,8 @@ def test_a_failed_run_is_told_and_the_others_are_made(
         ("[sets.a]\n[entries.ot]\nteacher = 'other'\n", "entries.ot.teacher"),
         ("[sets.a]\n[entries.ot]\n[regimes.few.sets.b]\n", "'b' is not one of a"),
         ("[sets]\na = 3\n[entries.ot]\n", "expected a table"),
+        ("[sets.a]\nseeds = 0\n[entries.ot]\n", "sets.a.seeds: expected a number, 1 or more, got 0"),
+        ("[sets.a]\nseeds = true\n[entries.ot]\n", "sets.a.seeds: expected a number, 1 or more, got True"),
         ("[sets.a]\n[entries.ot]\n[regimes.few]\nonly-entries = ['kd']\n", "only-entries: 'kd' is not one of"),
         ("[sets.a]\n[entries.ot]\n[regimes.few]\nonly-sets = 'a'\n", "expected a list of names"),
         ("[sets.a]\n[entries.ot]\n[regimes.few]\nonly-sets = [3]\n", "expected a list of names"),
@@ -267,6 +269,24 @@ def test_a_regime_may_be_for_some_sets_and_entries_only(vectors: Path, tmp_path:
     assert list(plan.blocks()) == [("a", "all"), ("b", "all"), ("b", "noise")]
     assert set(plan.entries("a", "all")) == CONTROLS - {"all labels"} | {"ot", "kd"}
     assert set(plan.entries("b", "noise")) == CONTROLS | {"ot"}
+
+
+def test_a_set_may_have_its_own_number_of_seeds(vectors: Path, tmp_path: Path) -> None:
+    path = tmp_path / "grid.toml"
+    path.write_text(
+        f"""
+        [sets.a.data]
+        source = "{vectors}"
+        [sets.b]
+        seeds = 3
+        data.source = "{vectors}"
+        [entries.ot]
+        """
+    )
+    config = CompareConfig(grid=path, out=tmp_path / "out", seeds=2, first_seed=5)
+    plan = Plan(grid_of(config), config)
+    seeds = {name: {run.cell.seed for run in plan.testing(name, "all labels", {})} for name in ("a", "b")}
+    assert seeds == {"a": {5, 6}, "b": {5, 6, 7}}
 
 
 def test_names_become_folders() -> None:
