@@ -130,6 +130,7 @@ class DataConfig:
     """Processes that read samples beside the training process (number)."""
 
     def __post_init__(self) -> None:
+        self.cache_dir = Path(self.cache_dir) if self.cache_dir else None  # a text where it comes from a file
         check_range("labels", self.labels, 0.0, 1.0, open_low=True)
         check_range("val", self.val, 0.0, 1.0, open_low=True)
         check_range("test", self.test, 0.0, 1.0, open_low=True)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pkdot.comparison.config import CompareConfig, RunsFailed
-from pkdot.comparison.execution import run_all, why
-from pkdot.comparison.grid import grid_of
+from pkdot.comparison.execution import read_ahead, run_all, why
+from pkdot.comparison.grid import grid_of, run_config
 from pkdot.comparison.plan import Plan, Run
 from pkdot.comparison.report import write_report
 from pkdot.comparison.scores import Score
 from pkdot.comparison.tuning import choose_factors, frozen_factors
+from pkdot.config import DataConfig
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def compare(config: CompareConfig, command: str) -> Path:
 
 def run_stages(plan: Plan, config: CompareConfig) -> None:
     """Train this shard's part of the stages that were asked for, one data set and regime after the other."""
+    read_ahead(_waiting(plan))
     for block in plan.blocks():
         if config.stage in ("all", "tune"):
             _run(plan.tuning(*block), config, f"{' / '.join(block)}: tune")
@@ -94,6 +96,16 @@ def scores(runs: Sequence[Run]) -> list[Score]:
             )
         )
     return found
+
+
+def _waiting(plan: Plan) -> list[DataConfig]:
+    """The data sets on which something is still to be run."""
+    waiting = {
+        data: run_config(plan.grid.sets[data], *plan.grid.regimes[regime].on(data)).data
+        for data, regime in plan.blocks()
+        if not all(run.done for run in (*plan.tuning(data, regime), *plan.testing(data, regime, {})))
+    }
+    return list(waiting.values())
 
 
 def _run(runs: list[Run], config: CompareConfig, title: str) -> None:

@@ -1,11 +1,13 @@
 """Runs, each in a process of its own, so many at a time. A run that is finished is not repeated."""
 
+import json
 import logging
 import multiprocessing
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import cast
 from tqdm import tqdm
 
 from pkdot.comparison.plan import Run
-from pkdot.config import StudentRunConfig
+from pkdot.config import DataConfig, StudentRunConfig
 from pkdot.training.interrupt import Interrupted
 from pkdot.training.preparation import prepare
 from pkdot.training.run_folder import RunFolder, write_text
@@ -24,6 +26,13 @@ from pkdot.training.teacher import train_teacher
 log = logging.getLogger(__name__)
 
 STOPPED = 130
+READ_AHEAD = "PKDOT_READ_AHEAD"
+"""Environment variable that tells the server of processes what to read before it forks: settings of data, as JSON."""
+
+
+def read_ahead(configs: Iterable[DataConfig]) -> None:
+    """Have data sets read once for all runs, where the system can: before the first run is started."""
+    os.environ[READ_AHEAD] = json.dumps([asdict(config) for config in configs], default=str)
 
 
 def run_all(runs: Sequence[Run], *, jobs: int, keep_weights: bool, title: str) -> list[Run]:
@@ -67,7 +76,7 @@ def _startable(waiting: Sequence[Run], working: Sequence[Run], free: int) -> lis
 def _start(run: Run, keep_weights: bool) -> BaseProcess:
     process: BaseProcess
     if sys.platform == "linux":
-        # The server has imported torch, and forks: a run starts in milliseconds.
+        # The server has imported torch and read the data, and forks: a run starts in milliseconds.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["pkdot.comparison.preloaded"])
         process = context.Process(target=execute, args=(run, keep_weights))

@@ -11,6 +11,7 @@ import torch
 from pkdot.config import DataConfig, OptimConfig
 from pkdot.data import open_dataset
 from pkdot.data.batch import MultimodalDataset, Record, Schema
+from pkdot.data.inheritance import cache_for
 from pkdot.data.loader import Loader, SampleCache
 from pkdot.data.noise import with_label_noise
 from pkdot.data.splits import Splits, labelled_mask, split_dataset
@@ -98,8 +99,7 @@ def prepare(data: DataConfig, optim: OptimConfig, seed: int) -> Prepared:
     if schema.task.kind == "regression":
         known = [dataset.records[int(index)].target for index in splits.train if labelled[index]]
         schema = replace(schema, task=schema.task.with_units(torch.tensor(known)))
-    cache = SampleCache(data.cache_mb)
-    return Prepared(dataset, schema, splits, labelled, data, optim.batch_size, seed, cache)
+    return Prepared(dataset, schema, splits, labelled, data, optim.batch_size, seed, cache_for(data))
 
 
 def check_same_data(run: Path, schema: Schema, split_digest: str, prepared: Prepared) -> None:

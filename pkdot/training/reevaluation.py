@@ -1,7 +1,6 @@
 """Evaluating the selected model of a finished run again, on a split of its own data set or of another."""
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from pkdot.config import DataConfig, EvaluateConfig, OptimConfig, RunConfig
@@ -59,7 +58,6 @@ def data_config(plain: dict[str, Any], config: EvaluateConfig) -> DataConfig:
     """The data config of the run, with another source where one was asked for."""
     known = {field.name for field in fields(DataConfig)}
     plain = {key: value for key, value in plain.items() if key in known}
-    plain["cache_dir"] = Path(plain["cache_dir"]) if plain.get("cache_dir") else None
     return DataConfig(**plain | ({"source": config.data} if config.data else {}))
 
 
