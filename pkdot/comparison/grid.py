@@ -5,7 +5,7 @@ A grid is three named lists of settings, each in the words of a recipe of ``pkdo
 its entry, the later over the earlier. An entry may also say whose knowledge it distils (``teacher``), and a regime what
 its teachers are given beyond the student's settings (``teacher``, a table), what holds on one data set only
 (``sets.NAME``), and on which data sets and with which entries it is run (``only-sets``, ``only-entries``, lists of
-names; the controls are always there). A data set may have its own number of ``seeds``, in place of ``--seeds``: one
+names; the controls are always there). An entry too may be for some data sets only (``only-sets``). A data set may have its own number of ``seeds``, in place of ``--seeds``: one
 that leaves few people out in turn needs more of them than one with many folds.
 """
 
@@ -39,10 +39,11 @@ SECTIONS = {"data": DataConfig, "model": ModelConfig, "optim": OptimConfig, "dis
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the tables: how a student is trained."""
+    """One line of the tables: how a student is trained, and on which data sets: all where no name is given."""
 
     settings: Settings = field(default_factory=dict)
     teacher: TeacherKind = "privileged"
+    only_sets: tuple[str, ...] = ()
 
     @property
     def method(self) -> str:
@@ -104,10 +105,11 @@ def read_grid(path: Path) -> Grid:
     }
     entries = {}
     for name, table in tables["entries"].items():
-        own = {key: value for key, value in table.items() if key != "teacher"}
+        own = {key: value for key, value in table.items() if key not in ("teacher", "only-sets")}
         teacher = table.get("teacher", "privileged")
         check_choice(f"{path}: entries.{name}.teacher", teacher, ("privileged", "prevalent", "self"))
-        entries[name] = Entry(_sections(path, f"entries.{name}", own), teacher)
+        only_sets = _names(path, f"entries.{name}.only-sets", table, sets)
+        entries[name] = Entry(_sections(path, f"entries.{name}", own), teacher, only_sets)
     return Grid(sets, regimes, entries, seeds)
 
 

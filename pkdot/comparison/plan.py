@@ -114,7 +114,7 @@ class Plan:
             (data, name): reason
             for data in self.sets
             for name, entry in self.grid.entries.items()
-            if (reason := self._misfit(data, entry))
+            if data in (entry.only_sets or self.grid.sets) and (reason := self._misfit(data, entry))
         }
 
     def blocks(self) -> Iterator[tuple[str, str]]:
@@ -150,7 +150,11 @@ class Plan:
         """The entries that are run there."""
         only = self.grid.regimes[regime].only_entries
         wanted = {*only, *CONTROLS} if only else set(self.grid.entries)
-        names = [name for name in self.grid.entries if name in wanted and (data, name) not in self.left_out]
+        names = [
+            name
+            for name, entry in self.grid.entries.items()
+            if name in wanted and data in (entry.only_sets or self.grid.sets) and (data, name) not in self.left_out
+        ]
         given = run_config(self.grid.sets[data], *self.grid.regimes[regime].on(data)).data
         return [name for name in names if name != ALL_LABELS or given.labels < 1 or given.label_noise > 0]
 

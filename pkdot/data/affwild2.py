@@ -14,6 +14,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -114,14 +115,13 @@ class AffWild2:
 
     def _video(self, window: Window) -> NDArray[np.uint8] | None:
         folder = self.folder / "cropped_aligned" / window.track
-        found = sorted(folder.glob("*.jpg"))
-        if not found:
+        names = _pictures(folder)
+        if not names:
             return None
-        names = [file.stem for file in found]
         wanted = range(window.last - self.config.frames + 1, window.last + 1)
         # Where the detector found no face, the nearest earlier picture stands in.
         places = [max(bisect.bisect_right(names, f"{max(number, 1):05d}") - 1, 0) for number in wanted]
-        return read_frames([found[place] for place in places], self.config.image_size)
+        return read_frames([folder / f"{names[place]}.jpg" for place in places], self.config.image_size)
 
     def _audio(self, window: Window) -> NDArray[np.float32] | None:
         path = self.folder / "audio" / f"{video_of(window.track)}.wav"
@@ -130,6 +130,12 @@ class AffWild2:
         rate, sound = read_wav(path)
         # Annotations and sound cover the same recording, so a frame's share of the one is its share of the other.
         return _sound_before(sound, round(window.last / window.length * len(sound)), rate)
+
+
+@lru_cache(maxsize=64)
+def _pictures(folder: Path) -> list[str]:
+    """Names of a track's pictures in their order: hundreds of windows ask for them, one after the other."""
+    return sorted(path.stem for path in folder.glob("*.jpg"))
 
 
 def video_of(track: str) -> str:

@@ -262,12 +262,14 @@ def test_a_regime_may_be_for_some_sets_and_entries_only(vectors: Path, tmp_path:
         [entries]
         ot.distill.method = "ot"
         kd.distill.method = "kd"
+        sp = {{ only-sets = ["b"], distill.method = "sp" }}
         """
     )
     config = CompareConfig(grid=path, out=tmp_path / "out", seeds=1)
     plan = Plan(grid_of(config), config)
     assert list(plan.blocks()) == [("a", "all"), ("b", "all"), ("b", "noise")]
     assert set(plan.entries("a", "all")) == CONTROLS - {"all labels"} | {"ot", "kd"}
+    assert set(plan.entries("b", "all")) == CONTROLS - {"all labels"} | {"ot", "kd", "sp"}
     assert set(plan.entries("b", "noise")) == CONTROLS | {"ot"}
 
 
