@@ -5,8 +5,9 @@ A grid is three named lists of settings, each in the words of a recipe of ``pkdo
 its entry, the later over the earlier. An entry may also say whose knowledge it distils (``teacher``), and a regime what
 its teachers are given beyond the student's settings (``teacher``, a table), what holds on one data set only
 (``sets.NAME``), and on which data sets and with which entries it is run (``only-sets``, ``only-entries``, lists of
-names; the controls are always there). An entry too may be for some data sets only (``only-sets``). A data set may have its own number of ``seeds``, in place of ``--seeds``: one
-that leaves few people out in turn needs more of them than one with many folds.
+names; the controls are always there). An entry too may be for some data sets only (``only-sets``). A data set may
+have its own number of ``seeds``, in place of ``--seeds``: one that leaves few people out in turn needs more of them
+than one with many folds.
 """
 
 from collections.abc import Iterable, Mapping

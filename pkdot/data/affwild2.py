@@ -14,7 +14,6 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +84,7 @@ class AffWild2:
                     records.append(Record(f"{file.stem}/{last:05d}", video, target, split))
                     self.windows.append(Window(file.stem, last, len(labels)))
         self.records = records
+        self._listed: tuple[str, list[str]] = "", []
 
     @classmethod
     def open(cls, path: Path | None, config: DataConfig) -> "AffWild2":
@@ -115,7 +115,9 @@ class AffWild2:
 
     def _video(self, window: Window) -> NDArray[np.uint8] | None:
         folder = self.folder / "cropped_aligned" / window.track
-        names = _pictures(folder)
+        if self._listed[0] != window.track:  # a track has hundreds of windows, read one after the other
+            self._listed = window.track, sorted(path.stem for path in folder.glob("*.jpg"))
+        names = self._listed[1]
         if not names:
             return None
         wanted = range(window.last - self.config.frames + 1, window.last + 1)
@@ -130,12 +132,6 @@ class AffWild2:
         rate, sound = read_wav(path)
         # Annotations and sound cover the same recording, so a frame's share of the one is its share of the other.
         return _sound_before(sound, round(window.last / window.length * len(sound)), rate)
-
-
-@lru_cache(maxsize=64)
-def _pictures(folder: Path) -> list[str]:
-    """Names of a track's pictures in their order: hundreds of windows ask for them, one after the other."""
-    return sorted(path.stem for path in folder.glob("*.jpg"))
 
 
 def video_of(track: str) -> str:
