@@ -68,8 +68,9 @@ def dry_run(config: CompareConfig) -> str:
 
 
 def shard(runs: Sequence[Run], config: CompareConfig) -> list[Run]:
-    """This machine's runs: whole cells, so that a student's teachers are trained where it is."""
+    """This machine's runs: whole cells, so that a student's teachers are trained where it is, and each folder once."""
     mine, count = config.part()
+    runs = list({run.folder: run for run in reversed(runs)}.values())[::-1]
     cells = {cell: number for number, cell in enumerate(dict.fromkeys(run.cell for run in runs))}
     return [run for run in runs if cells[run.cell] % count == mine]
 

@@ -132,7 +132,7 @@ class Plan:
             cell = Cell(data, regime, "tune", 0, seed)
             runs += self._teachers(cell, entries)
             runs += [self._student(cell, name, factor) for name in entries for factor in self.config.tune]
-        return runs
+        return _shared(runs)
 
     def testing(self, data: str, regime: str, factors: Mapping[str, float]) -> list[Run]:
         """The runs of a block that are compared, with the chosen factors."""
@@ -144,7 +144,7 @@ class Plan:
                 cell = Cell(data, regime, "test", fold, seed)
                 runs += self._teachers(cell, entries)
                 runs += [self._student(cell, name, factors.get(name), tested=True) for name in entries]
-        return runs
+        return _shared(runs)
 
     def entries(self, data: str, regime: str) -> list[str]:
         """The entries that are run there."""
@@ -217,6 +217,23 @@ class Plan:
             config = replace(config, teacher=self._teacher_folder(cell, entry.teacher).resolve())
         folder = slug(name) if tested or factor is None else f"{slug(name)}-x{factor:g}"
         return Run(cell, name, config, self._folder(cell, folder), factor)
+
+
+def _shared(runs: list[Run]) -> list[Run]:
+    """With one folder for runs that are the same: where a teacher only concatenates, without the privileged modalities
+    it is the student's own architecture.
+    """
+    first: dict[str, Path] = {}
+    shared: dict[Path, Path] = {}
+    found = []
+    for run in runs:
+        config = run.config
+        if isinstance(config, StudentRunConfig) and config.teacher is not None:
+            config = replace(config, teacher=shared[config.teacher])
+        folder = first.setdefault(repr((run.cell, config)), run.folder)
+        shared[run.folder.resolve()] = folder.resolve()
+        found.append(replace(run, config=config, folder=folder))
+    return found
 
 
 def slug(name: str) -> str:

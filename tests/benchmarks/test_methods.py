@@ -19,7 +19,8 @@ def test_every_part_is_a_grid_and_every_grid_a_part(methods: ModuleType) -> None
     assert {path.stem for path in BENCHMARKS.glob("*.toml")} == set(methods.PARTS)
     for name in methods.PARTS:
         grid = read_grid(BENCHMARKS / f"{name}.toml")
-        assert {"few labels"} <= set(grid.regimes) and grid.entries
+        assert "few labels" in grid.regimes
+        assert grid.entries
 
 
 def test_the_document_has_the_conclusions_and_the_reports_a_heading_deeper(methods: ModuleType) -> None:

@@ -163,6 +163,21 @@ def test_folds_have_seeds_of_their_own_and_all_entries_of_a_fold_alike(vectors: 
     assert {seeds.pop() for seeds in found.values()} == {(seed, 0, seed) for seed in range(6)}
 
 
+@pytest.mark.parametrize(("teacher", "folders"), [("concat", 1), ("cross-attention", 2)])
+def test_runs_that_are_the_same_are_made_once(vectors: Path, tmp_path: Path, teacher: str, folders: int) -> None:
+    path = tmp_path / "grid.toml"
+    path.write_text(f'sets.toy = {{ data.source = "{vectors}", model.teacher = "{teacher}" }}\nentries.ot = {{}}\n')
+    config = CompareConfig(grid=path, out=tmp_path / "out", seeds=1, tune_seeds=0)
+    plan = Plan(grid_of(config), config)
+    runs = plan.testing("toy", "all labels", {})
+    for names in ({"self-training", "kd from prevalent teacher"}, {"self teacher", "prevalent teacher"}):
+        same = [run for run in runs if run.entry in names]
+        assert len(same) == 2
+        assert len({run.folder for run in same}) == folders
+    assert {run.teacher for run in runs} - {None} <= {run.folder.resolve() for run in runs if run.is_teacher}
+    assert len(shard(runs, config)) == len({run.folder for run in runs}) == len(runs) - 2 * (2 - folders)
+
+
 def test_methods_that_do_not_fit_are_left_out_and_named(tmp_path: Path) -> None:
     data = write_vectors(tmp_path / "value", task="regression")
     config = replace(config_of(data, tmp_path / "out"), methods=("kd", "ccc"))
