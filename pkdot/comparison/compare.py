@@ -2,8 +2,11 @@
 
 import json
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
+
+import torch
 
 from pkdot.comparison.config import CompareConfig, RunsFailed
 from pkdot.comparison.execution import read_ahead, run_all, why
@@ -75,6 +78,16 @@ def shard(runs: Sequence[Run], config: CompareConfig) -> list[Run]:
     return [run for run in runs if cells[run.cell] % count == mine]
 
 
+def jobs_at_a_time(config: CompareConfig) -> int:
+    """The number that was asked for, or one for so many of this process's cores as a run has threads."""
+    if config.jobs != "auto":
+        return config.jobs
+    if config.device.startswith("cuda") or (config.device == "auto" and torch.cuda.is_available()):
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(cores // config.threads, 1)
+
+
 def scores(runs: Sequence[Run]) -> list[Score]:
     """What the finished runs scored on their test splits."""
     found = []
@@ -110,7 +123,7 @@ def _waiting(plan: Plan) -> list[DataConfig]:
 
 
 def _run(runs: list[Run], config: CompareConfig, title: str) -> None:
-    failed = run_all(shard(runs, config), jobs=config.jobs, keep_weights=config.keep == "all", title=title)
+    failed = run_all(shard(runs, config), jobs=jobs_at_a_time(config), keep_weights=config.keep == "all", title=title)
     if failed:
         raise RunsFailed(f"{len(failed)} runs failed, the first of them {failed[0].folder}: {why(failed[0], None)}")
 

@@ -41,8 +41,8 @@ class CompareConfig:
     """Folder that receives the runs and the report; a run that it holds already is not repeated."""
     stage: Literal["all", "tune", "test", "report"] = "all"
     """tune: choose weights; test: train what is compared; report: write it from the runs that there are."""
-    jobs: int = 1
-    """Runs at a time, each a process of its own (number)."""
+    jobs: int | Literal["auto"] = "auto"
+    """Runs at a time, each a process of its own (number). auto: as many as the CPU cores allow, with CUDA one."""
     threads: int = 1
     """CPU threads of a run (number)."""
     device: str = "auto"
@@ -64,7 +64,8 @@ class CompareConfig:
         check_range("seeds", self.seeds, 1, 10**6)
         check_range("first_seed", self.first_seed, 0, 10**5)
         check_range("tune_seeds", self.tune_seeds, 0, 10**6)
-        check_range("jobs", self.jobs, 1, 4096)
+        if self.jobs != "auto":
+            check_range("jobs", self.jobs, 1, 4096)
         check_range("threads", self.threads, 1, 4096)
         check_range("array", self.array, 1, 10**5)
         for factor in self.tune:

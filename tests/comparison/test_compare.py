@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pkdot.cli import compare as command
-from pkdot.comparison.compare import compare, dry_run, scores, shard
+from pkdot.comparison.compare import compare, dry_run, jobs_at_a_time, scores, shard
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.grid import grid_of, read_grid, run_config
 from pkdot.comparison.plan import Plan, Run, slug
@@ -135,6 +135,15 @@ def test_shards_divide_the_runs_and_keep_students_with_their_teachers(vectors: P
     parts = [shard(runs, replace(config, shard=f"{i}/2")) for i in (1, 2)]
     assert sorted(run.folder for part in parts for run in part) == sorted(run.folder for run in runs)
     assert not {run.cell for run in parts[0]} & {run.cell for run in parts[1]}
+
+
+def test_jobs_fill_the_cores_unless_a_number_or_cuda_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    assert jobs_at_a_time(CompareConfig(jobs=3)) == 3
+    assert jobs_at_a_time(CompareConfig(device="cpu")) == 6
+    assert jobs_at_a_time(CompareConfig(device="cpu", threads=4)) == 1
+    assert jobs_at_a_time(CompareConfig(device="cpu", threads=16)) == 1
+    assert jobs_at_a_time(CompareConfig(device="cuda:1")) == 1
 
 
 def test_leaving_one_subject_out_has_a_fold_for_each(vectors: Path, tmp_path: Path) -> None:
