@@ -111,7 +111,7 @@ class DataConfig:
     test: float = 0.3
     """Share of subjects in the test split (0 to 1), where the data set brings no split of its own."""
     folds: int | Literal["loso"] = 0
-    """Subject folds for cross-validation (number; 0: one hold-out split). loso: each subject is a fold of its own."""
+    """Subject folds for cross-validation, also over a data set's own split (number; 0: none). loso: one a subject."""
     fold: int = 0
     """The fold that is tested on, where there are folds (from 0)."""
     split_seed: int = 0

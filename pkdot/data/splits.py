@@ -29,14 +29,15 @@ class Splits:
 def split_dataset(records: Sequence[Record], config: DataConfig) -> Splits:
     """Divide records so that nobody is in two splits.
 
-    A data set's own split is used as it is; of "val" and "test" it may lack what is then taken from its training
-    subjects. Otherwise subjects are drawn with ``config.split_seed``: ``config.val`` and ``config.test`` are shares of
-    the subjects, at least one each, and every class is in every split where there are subjects enough. Somebody of
-    whom nothing is labelled can only train. Which subject goes where does not depend on the order of the records.
+    A data set's own split is used as it is, unless there are folds; of "val" and "test" it may lack what is then
+    taken from its training subjects. Otherwise subjects are drawn with ``config.split_seed``: ``config.val`` and
+    ``config.test`` are shares of the subjects, at least one each, and every class is in every split where there are
+    subjects enough. Somebody of whom nothing is labelled can only train. Which subject goes where does not depend on
+    the order of the records.
 
-    With ``config.folds`` the subjects are dealt out to so many folds, of which ``config.fold`` is the test split, and
-    the validation split is drawn from the others; with ``"loso"`` the folds are the subjects in the order of their
-    names.
+    With ``config.folds`` all subjects are dealt out to so many folds, of which ``config.fold`` is the test split, and
+    the validation split is drawn from the others: cross-validation, which knows no official test split. With
+    ``"loso"`` the folds are the subjects in the order of their names.
 
     ``protocol="released"`` draws clips instead, so that the same faces are in all splits, and warns of it.
 
@@ -44,21 +45,19 @@ def split_dataset(records: Sequence[Record], config: DataConfig) -> Splits:
         ValueError: too few subjects, a subject in two splits of the data set's own, a split named for some records
             only or with an unknown word, or "released" for a data set with a split of its own.
     """
-    own = [record.split is not None for record in records]
-    if any(own):
-        if config.protocol == "released" or config.folds:
-            what = "folds divide the subjects" if config.folds else 'protocol "released" draws clips'
-            raise ValueError(f"{what} at random, but this data set brings its own split.")
-        parts = _own_split(records)
-        missing = {name: getattr(config, name) for name in ("test", "val") if not parts[name]}
-        parts |= _draw(records, parts["train"], missing, config.split_seed)
-    elif config.folds:
+    if config.folds:
         test = fold_members(records, config.folds, config.split_seed)
         if config.fold >= len(test):
             raise ValueError(f"fold {config.fold} of {len(test)} folds: expected 0 to {len(test) - 1}.")
         held_out = set(test[config.fold])
         others = [index for index in range(len(records)) if index not in held_out]
         parts = {"test": test[config.fold], **_draw(records, others, {"val": config.val}, config.split_seed)}
+    elif any(record.split is not None for record in records):
+        if config.protocol == "released":
+            raise ValueError('protocol "released" draws clips at random, but this data set brings its own split.')
+        parts = _own_split(records)
+        missing = {name: getattr(config, name) for name in ("test", "val") if not parts[name]}
+        parts |= _draw(records, parts["train"], missing, config.split_seed)
     else:
         clips = config.protocol == "released"
         if clips:

@@ -202,9 +202,12 @@ def test_folds_that_cannot_be_are_refused() -> None:
         DataConfig(folds=1)
     with pytest.raises(ValueError, match="folds divide"):
         DataConfig(folds=3, protocol="released")
+
+
+def test_folds_are_dealt_out_over_the_data_sets_own_split() -> None:
     own = [Record(f"s{i}", f"p{i}", (0.0,), ("train", "val", "test")[i % 3]) for i in range(9)]
-    with pytest.raises(ValueError, match="its own split"):
-        split_dataset(own, DataConfig(folds=3))
+    seen = [index for fold in range(3) for index in split_dataset(own, DataConfig(folds=3, fold=fold)).test.tolist()]
+    assert sorted(seen) == list(range(9))
 
 
 def test_labels_can_be_kept_by_sample_and_then_fall_on_many_subjects() -> None:
