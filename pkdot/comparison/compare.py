@@ -10,12 +10,11 @@ import torch
 
 from pkdot.comparison.config import CompareConfig, RunsFailed
 from pkdot.comparison.execution import read_ahead, run_all, why
-from pkdot.comparison.grid import grid_of, run_config
-from pkdot.comparison.plan import Plan, Run
+from pkdot.comparison.grid import grid_of
+from pkdot.comparison.plan import Plan, Run, Stage
 from pkdot.comparison.report import write_report
 from pkdot.comparison.scores import Score
 from pkdot.comparison.tuning import choose_factors, frozen_factors
-from pkdot.config import DataConfig
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,8 @@ def compare(config: CompareConfig, command: str) -> Path:
 
 def run_stages(plan: Plan, config: CompareConfig) -> None:
     """Train this shard's part of the stages that were asked for, one data set and regime after the other."""
-    read_ahead(_waiting(plan))
+    waiting = [run for runs in planned(plan, config).values() for run in runs if not run.done]
+    read_ahead({(run.cell.data, run.cell.regime): run.config.data for run in waiting}.values())
     for block in plan.blocks():
         if config.stage in ("all", "tune"):
             _run(plan.tuning(*block), config, f"{' / '.join(block)}: tune")
@@ -57,23 +57,26 @@ def run_stages(plan: Plan, config: CompareConfig) -> None:
 def dry_run(config: CompareConfig) -> str:
     """What would be run, a line each, and how much of it is done."""
     plan = Plan(grid_of(config), config)
-    stages = {
+    lines = [f"left out: {entry} on {data}: {reason}" for (data, entry), reason in plan.left_out.items()]
+    for stage, runs in planned(plan, config).items():
+        lines += [f"{'done ' if run.done else 'to do'}  {run.folder}" for run in runs]
+        lines.append(f"{stage}: {len(runs)} runs, {sum(run.done for run in runs)} of them done")
+    return "\n".join(lines)
+
+
+def planned(plan: Plan, config: CompareConfig) -> dict[Stage, list[Run]]:
+    """This shard's runs of the stages that were asked for, where they are known before weights are chosen."""
+    stages: dict[Stage, list[Run]] = {
         "tune": [run for block in plan.blocks() for run in plan.tuning(*block)],
         "test": [run for block in plan.blocks() for run in plan.testing(*block, {})],
     }
-    lines = [f"left out: {entry} on {data}: {reason}" for (data, entry), reason in plan.left_out.items()]
-    for stage, runs in stages.items():
-        if config.stage in ("all", stage):
-            mine = shard(runs, config)
-            lines += [f"{'done ' if run.done else 'to do'}  {run.folder}" for run in mine]
-            lines.append(f"{stage}: {len(mine)} runs, {sum(run.done for run in mine)} of them done")
-    return "\n".join(lines)
+    return {stage: shard(runs, config) for stage, runs in stages.items() if config.stage in ("all", stage)}
 
 
 def shard(runs: Sequence[Run], config: CompareConfig) -> list[Run]:
     """This machine's runs: whole cells, so that a student's teachers are trained where it is, and each folder once."""
     mine, count = config.part()
-    runs = list({run.folder: run for run in reversed(runs)}.values())[::-1]
+    runs = list({run.folder: run for run in runs}.values())
     cells = {cell: number for number, cell in enumerate(dict.fromkeys(run.cell for run in runs))}
     return [run for run in runs if cells[run.cell] % count == mine]
 
@@ -110,16 +113,6 @@ def scores(runs: Sequence[Run]) -> list[Score]:
             )
         )
     return found
-
-
-def _waiting(plan: Plan) -> list[DataConfig]:
-    """The data sets on which something is still to be run."""
-    waiting = {
-        data: run_config(plan.grid.sets[data], *plan.grid.regimes[regime].on(data)).data
-        for data, regime in plan.blocks()
-        if not all(run.done for run in (*plan.tuning(data, regime), *plan.testing(data, regime, {})))
-    }
-    return list(waiting.values())
 
 
 def _run(runs: list[Run], config: CompareConfig, title: str) -> None:

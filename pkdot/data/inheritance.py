@@ -18,6 +18,8 @@ def read_ahead(config: DataConfig) -> bool:
     It is not where it would not fit: together they take no more than ``config.cache_mb``. Nor is it where it cannot be
     read, which the runs on it will tell, or need not be, because it lies in arrays.
     """
+    if _what_is_read(config) in _inherited:
+        return True
     used_mb = sum(cache.used_bytes for cache in _inherited.values()) / 2**20
     cache = SampleCache(max(config.cache_mb - used_mb, 0.0))
     try:

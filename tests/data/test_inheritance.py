@@ -72,6 +72,13 @@ def test_sets_that_do_not_fit_beside_each_other_are_left_to_the_runs(config: Dat
     assert read_ahead(replace(config, cache_mb=6, frames=3))
 
 
+def test_a_set_is_read_ahead_once(config: DataConfig) -> None:
+    assert read_ahead(config)
+    kept = cache_for(config)
+    assert read_ahead(replace(config, folds=3, fold=1))
+    assert cache_for(config) is kept
+
+
 def test_what_cannot_be_read_is_left_for_the_runs_to_tell(config: DataConfig) -> None:
     (Path(config.source) / "7.npy").write_bytes(b"noise")
     assert not read_ahead(config)
