@@ -5,8 +5,8 @@
 
 Makes the data sets in the folder ``--work``, runs the grids beside this file (``recipe.toml``, ``rivals.toml``,
 ``frames.toml``, ``ablation.toml``) through ``pkdot-compare``, and writes their reports with the conclusions to
-``benchmarks/results/methods.md``. Call it again to go on where it stopped. One grid
-alone, what would be run, the report of the runs that are in so far:
+``benchmarks/results/methods.md``. Call it again to go on where it stopped. One grid alone, what would be run, the
+report of the runs that are in so far:
 
     python benchmarks/methods.py --work methods --parts ablation
     python benchmarks/methods.py --work methods --dry-run
@@ -28,6 +28,7 @@ from pathlib import Path
 from real_data import MAKERS
 
 from pkdot.cli import compare
+from pkdot.cli.arguments import parse
 from pkdot.comparison.analysis import analyse
 from pkdot.comparison.compare import scores as scores_of
 from pkdot.comparison.config import CompareConfig
@@ -59,22 +60,22 @@ PARTS = {
 }
 
 
-def make_data(grid: Path, work: Path) -> None:
-    """Write the manifests that the grid names and the folder lacks."""
+def make_data(grid: Path) -> None:
+    """Write the manifests that the grid names and the current folder lacks."""
     for settings in read_grid(grid).sets.values():
-        source = str(settings["data"]["source"])
-        maker = MAKERS.get(SOURCES.get(source, source))
-        if maker is not None and not (work / source / "dataset.toml").is_file():
-            print(f"{work / source}: {maker(work / source)} samples", file=sys.stderr)
+        folder = Path(str(settings["data"]["source"]))
+        maker = MAKERS.get(SOURCES.get(folder.name, folder.name))
+        if maker is not None and not (folder / "dataset.toml").is_file():
+            print(f"{folder}: {maker(folder)} samples", file=sys.stderr)
 
 
-def compose(conclusions: str, promises: str, reports: Mapping[str, str]) -> str:
+def compose(conclusions: str, recipe: str, reports: Mapping[str, str]) -> str:
     """One document: the conclusions, and below them the reports by part, a heading deeper and with their figures."""
     chapters = [
         "# Distillation methods compared",
         "```\npython benchmarks/methods.py --work methods\n```",
         conclusions.strip(),
-        *([promises] if promises else []),
+        *([recipe] if recipe else []),
     ]
     for name, report in reports.items():
         part = PARTS[name]
@@ -117,14 +118,10 @@ def recipe_table(scores: Sequence[Score]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * 2 + ["---:"] * 10, *rows))
 
 
-def promises(work: Path) -> str:
-    """The recipe's table from the runs that are in; nothing where there are none."""
-    config = CompareConfig(grid=HERE / "recipe.toml", out=Path("runs", "recipe"), seeds=1, tune_seeds=0)
-    os.chdir(work)
+def promises(config: CompareConfig) -> str:
+    """The recipe's table from the runs that are in."""
     plan = Plan(grid_of(config), config)
     found = scores_of([run for block in plan.blocks() for run in plan.testing(*block, {})])
-    if not found:
-        return ""
     explained = (
         "The recipe as it comes, untuned, on runs that had no part in choosing it. Points and their 95 % intervals; p "
         "by the corrected resampled t-test, after Holm's correction over the data sets of a regime. Control: the same "
@@ -134,19 +131,27 @@ def promises(work: Path) -> str:
     return f"{explained}\n\n{recipe_table(found)}"
 
 
-def publish(work: Path) -> Path:
-    """Write the document, with the figures beside it."""
+def words_of(name: str, others: Sequence[str]) -> list[str]:
+    """A part as words for pkdot-compare."""
+    return ["--grid", str(HERE / f"{name}.toml"), "--out", str(Path("runs", name)), *PARTS[name].flags, *others]
+
+
+def publish(others: Sequence[str]) -> Path:
+    """Write the document, with the figures beside it, from the runs below the current folder."""
     reports = {}
     for name in PARTS:
-        report = work / "runs" / name / "report.md"
+        report = Path("runs", name, "report.md")
         if report.is_file():
             reports[name] = report.read_text(encoding="utf-8")
             if report.with_suffix(".png").is_file():
                 shutil.copy(report.with_suffix(".png"), RESULTS / f"{name}.png")
+    conclusions = (HERE / "conclusions.md").read_text(encoding="utf-8")
+    recipe = ""
+    if "recipe" in reports:
+        config = parse(CompareConfig, words_of("recipe", others), command=compare.COMMAND, description="")
+        recipe = promises(config)
     path = RESULTS / "methods.md"
-    path.write_text(
-        compose((HERE / "conclusions.md").read_text(encoding="utf-8"), promises(work), reports), encoding="utf-8"
-    )
+    path.write_text(compose(conclusions, recipe, reports), encoding="utf-8")
     return path
 
 
@@ -155,20 +160,19 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="data sets and runs go here")
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="grids (default: all)")
     arguments, others = parser.parse_known_args()
-    work = arguments.work.resolve()
+    try:
+        arguments.work.mkdir(parents=True, exist_ok=True)
+        os.chdir(arguments.work)  # the grids name their data sets relative to it
+        for name in arguments.parts:
+            make_data(HERE / f"{name}.toml")
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
     for name in arguments.parts:
-        grid = HERE / f"{name}.toml"
-        try:
-            make_data(grid, work)
-        except (OSError, ValueError) as error:
-            print(error, file=sys.stderr)
-            return 2
-        os.chdir(work)
-        words = ["--grid", str(grid), "--out", str(Path("runs", name)), *PARTS[name].flags, *others]
-        if (code := compare.main(words)) != 0:
+        if (code := compare.main(words_of(name, others))) != 0:
             return code
     if "--dry-run" not in others:
-        print(publish(work))
+        print(publish(others))
     return 0
 
 

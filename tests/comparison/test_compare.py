@@ -51,6 +51,14 @@ def runs_of(config: CompareConfig) -> list[Run]:
     return [run for block in plan.blocks() for run in plan.testing(*block, {})]
 
 
+def plan_of(folder: Path, grid: str, **settings: object) -> Plan:
+    """The plan of a grid file with this text."""
+    path = folder / "grid.toml"
+    path.write_text(grid)
+    config = CompareConfig(grid=path, out=folder / "out", **settings)  # type: ignore[arg-type]
+    return Plan(grid_of(config), config)
+
+
 def results(out: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
 
@@ -174,17 +182,15 @@ def test_folds_have_seeds_of_their_own_and_all_entries_of_a_fold_alike(vectors: 
 
 @pytest.mark.parametrize(("teacher", "folders"), [("concat", 1), ("cross-attention", 2)])
 def test_runs_that_are_the_same_are_made_once(vectors: Path, tmp_path: Path, teacher: str, folders: int) -> None:
-    path = tmp_path / "grid.toml"
-    path.write_text(f'sets.toy = {{ data.source = "{vectors}", model.teacher = "{teacher}" }}\nentries.ot = {{}}\n')
-    config = CompareConfig(grid=path, out=tmp_path / "out", seeds=1, tune_seeds=0)
-    plan = Plan(grid_of(config), config)
+    grid = f'sets.toy = {{ data.source = "{vectors}", model.teacher = "{teacher}" }}\nentries.ot = {{}}\n'
+    plan = plan_of(tmp_path, grid, seeds=1, tune_seeds=0)
     runs = plan.testing("toy", "all labels", {})
     for names in ({"self-training", "kd from prevalent teacher"}, {"self teacher", "prevalent teacher"}):
         same = [run for run in runs if run.entry in names]
         assert len(same) == 2
         assert len({run.folder for run in same}) == folders
     assert {run.teacher for run in runs} - {None} <= {run.folder.resolve() for run in runs if run.is_teacher}
-    assert len(shard(runs, config)) == len({run.folder for run in runs}) == len(runs) - 2 * (2 - folders)
+    assert len(shard(runs, plan.config)) == len({run.folder for run in runs}) == len(runs) - 2 * (2 - folders)
 
 
 def test_methods_that_do_not_fit_are_left_out_and_named(tmp_path: Path) -> None:
@@ -271,8 +277,8 @@ def test_settings_of_the_set_give_way_to_those_of_the_regime_and_the_entry(tmp_p
 
 
 def test_a_regime_may_be_for_some_sets_and_entries_only(vectors: Path, tmp_path: Path) -> None:
-    path = tmp_path / "grid.toml"
-    path.write_text(
+    plan = plan_of(
+        tmp_path,
         f"""
         [sets.a.data]
         source = "{vectors}"
@@ -287,10 +293,9 @@ def test_a_regime_may_be_for_some_sets_and_entries_only(vectors: Path, tmp_path:
         ot.distill.method = "ot"
         kd.distill.method = "kd"
         sp = {{ only-sets = ["b"], distill.method = "sp" }}
-        """
+        """,
+        seeds=1,
     )
-    config = CompareConfig(grid=path, out=tmp_path / "out", seeds=1)
-    plan = Plan(grid_of(config), config)
     assert list(plan.blocks()) == [("a", "all"), ("b", "all"), ("b", "noise")]
     assert set(plan.entries("a", "all")) == CONTROLS - {"all labels"} | {"ot", "kd"}
     assert set(plan.entries("b", "all")) == CONTROLS - {"all labels"} | {"ot", "kd", "sp"}
@@ -298,8 +303,8 @@ def test_a_regime_may_be_for_some_sets_and_entries_only(vectors: Path, tmp_path:
 
 
 def test_a_set_may_have_its_own_number_of_seeds(vectors: Path, tmp_path: Path) -> None:
-    path = tmp_path / "grid.toml"
-    path.write_text(
+    plan = plan_of(
+        tmp_path,
         f"""
         [sets.a.data]
         source = "{vectors}"
@@ -307,10 +312,10 @@ def test_a_set_may_have_its_own_number_of_seeds(vectors: Path, tmp_path: Path) -
         seeds = 3
         data.source = "{vectors}"
         [entries.ot]
-        """
+        """,
+        seeds=2,
+        first_seed=5,
     )
-    config = CompareConfig(grid=path, out=tmp_path / "out", seeds=2, first_seed=5)
-    plan = Plan(grid_of(config), config)
     seeds = {name: {run.cell.seed for run in plan.testing(name, "all labels", {})} for name in ("a", "b")}
     assert seeds == {"a": {5, 6}, "b": {5, 6, 7}}
 
