@@ -1,7 +1,9 @@
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from benchmarks import real_data
 from pkdot.config import DataConfig
@@ -41,6 +43,20 @@ def test_the_diabetes_manifest_opens(tmp_path: Path) -> None:
     assert [m.shape for m in manifest.schema.modalities.values()] == [(4,), (6,)]
     assert manifest.records[0].target == (151.0,)
     assert manifest.read(0)["examination"].tolist() == pytest.approx([59, 2, 32.1, 101])
+
+
+def test_a_digit_is_cut_into_its_upper_and_its_lower_half(tmp_path: Path) -> None:
+    assert real_data.digits(tmp_path) == 1797
+    manifest = Manifest.open(tmp_path, DataConfig())
+    whole = load_digits()
+    for row in (0, 1000, 1796):
+        halves = manifest.read(row)
+        np.testing.assert_array_equal(halves["upper"].reshape(4, 8), whole.images[row][:4])
+        np.testing.assert_array_equal(halves["lower"].reshape(4, 8), whole.images[row][4:])
+        assert manifest.schema.task.classes[int(manifest.records[row].target[0])] == str(whole.target[row])
+    subjects = [record.subject for record in manifest.records]
+    assert subjects == sorted(subjects)
+    assert set(Counter(subjects).values()) == {35, 36}
 
 
 def test_another_file_is_not_unpickled(tmp_path: Path) -> None:
