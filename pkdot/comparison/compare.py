@@ -106,6 +106,7 @@ def scores(runs: Sequence[Run]) -> list[Score]:
                 entry=run.entry,
                 fold=run.cell.fold,
                 seed=run.cell.seed,
+                split=result["split_digest"],
                 metric=metric,
                 value=result["metrics"][metric],
                 train_samples=result["train_samples"],

@@ -39,7 +39,7 @@ MARKS = {
     "helps": Mark("helps (Holm p < 0.05)", "#0072b2", "o"),
     "harms": Mark("harms (Holm p < 0.05)", "#d55e00", "v"),
     "no difference": Mark("no difference shown", GREY, "o", filled=False),
-    "": Mark("too few runs", GREY, "x"),
+    "": Mark("too few splits", GREY, "x"),
 }
 
 

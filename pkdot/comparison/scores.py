@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Key = tuple[int, int]
-"""Fold and seed: runs of a block that share them share their splits."""
+"""Fold and seed: runs of a block that share them are paired."""
 
 TEACHER, NONE, ALL_LABELS = "teacher", "none", "all labels"
 SELF_TRAINING, PREVALENT_TEACHER = "self-training", "kd from prevalent teacher"
@@ -28,8 +28,9 @@ class Score:
         data: data set.
         regime: what students were given there.
         entry: line of the tables: a method, or one of ``CONTROLS``.
-        fold: subject fold, 0 where each seed makes a split of its own.
+        fold: subject fold, 0 without folds.
         seed: of the run.
+        split: name of the samples that it was trained, validated and tested on, such as a digest.
         metric: "accuracy", "qwk", "ccc": larger is better.
         value: in the metric's units; tables print 100 x it as points. NaN: the run is missing.
         train_samples: in its training split.
@@ -41,6 +42,7 @@ class Score:
     entry: str
     fold: int
     seed: int
+    split: str
     metric: str
     value: float
     train_samples: int
@@ -69,17 +71,12 @@ class Paired:
 
 
 class Block:
-    """The runs of one data set in one regime: a table of the report.
+    """The runs of one data set in one regime: a table of the report."""
 
-    Args:
-        scores: of this block only.
-        folds: whether splits are numbered folds, the same for every seed; otherwise each seed has a split of its own.
-    """
-
-    def __init__(self, scores: Sequence[Score], *, folds: bool) -> None:
+    def __init__(self, scores: Sequence[Score]) -> None:
         first = scores[0]
         self.data, self.regime, self.metric = first.data, first.regime, first.metric
-        self._folds = folds
+        self._splits: dict[Key, str] = {}
         self._runs: dict[str, dict[Key, Score]] = {}
         seen: set[tuple[str, Key]] = set()
         for score in scores:
@@ -87,6 +84,8 @@ class Block:
             _check(score, self.metric)
             if (score.entry, key) in seen:
                 raise ValueError(f"{_place(score)}: scored twice; expected one score a run.")
+            if self._splits.setdefault(key, score.split) != score.split:
+                raise ValueError(f"{_place(score)}: on other samples than the runs it is paired with.")
             seen.add((score.entry, key))
             runs = self._runs.setdefault(score.entry, {})
             if math.isfinite(score.value):
@@ -113,7 +112,8 @@ class Block:
         keys = [key for key in self.keys if all(key in row for row in rows)]
         runs = [row[key] for row in rows for key in keys]
         values = np.array([run.value for run in runs], dtype=float).reshape(len(entries), len(keys))
-        splits = np.array([fold if self._folds else seed for fold, seed in keys], dtype=np.int64)
+        numbers = {split: number for number, split in enumerate(dict.fromkeys(self._splits[key] for key in keys))}
+        splits = np.array([numbers[self._splits[key]] for key in keys], dtype=np.int64)
         ratio = float(np.mean([run.test_samples / run.train_samples for run in runs])) if runs else math.nan
         return Paired(values, splits, ratio)
 
@@ -121,20 +121,16 @@ class Block:
 def blocks(scores: Iterable[Score]) -> list[Block]:
     """Scores by (data set, regime), in their order of appearance.
 
-    A data set on which several folds are scored is taken to have fixed folds, the same for every seed; one on which
-    fold 0 alone is scored, to be split anew by each seed.
-
     Raises:
-        ValueError: no score, two scores of one run, two metrics in a block, or a split without samples.
+        ValueError: no score, two scores of one run, paired runs on different samples, two metrics in a block, or a
+            split without samples.
     """
     found: dict[tuple[str, str], list[Score]] = {}
-    folds: dict[str, set[int]] = {}
     for score in scores:
         found.setdefault((score.data, score.regime), []).append(score)
-        folds.setdefault(score.data, set()).add(score.fold)
     if not found:
         raise ValueError("no run to report: expected at least one score.")
-    return [Block(own, folds=len(folds[data]) > 1) for (data, _), own in found.items()]
+    return [Block(own) for own in found.values()]
 
 
 def _check(score: Score, metric: str) -> None:

@@ -101,7 +101,7 @@ def _count(blocks: Iterable[BlockResult]) -> str:
     )
     told += f" ({sum('non-inferior' in verdict for verdict in ties)} of these non-inferior)" if ties else ""
     few = tones.count("")
-    return told + (f"; {few} have too few runs." if few else ".")
+    return told + (f"; {few} have too few splits." if few else ".")
 
 
 _SAYINGS = {
@@ -110,7 +110,7 @@ _SAYINGS = {
     "no difference shown": "shows no difference on {}",
     "harms, non-inferior": f"harms, by less than {_MARGIN}, on {{}}",
     "harms": "harms on {}",
-    "too few runs": "has too few runs on {}",
+    "too few splits": "has too few splits on {}",
 }
 
 
@@ -138,6 +138,8 @@ def _runs(block: BlockResult) -> str:
     told = f"Runs of each entry: {block.runs}, on {splits} split{'s' * (splits != 1)}"
     if splits < 2:
         told += ", too few for an interval or a test"
+        if block.runs > 1:
+            told += ": every seed met the same samples, which folds would not"
     if not missing:
         return f"{told}; no run is missing."
     names = ", ".join(f"{entry} {count}" for entry, count in missing.items())

@@ -177,7 +177,7 @@ def verdict(difference: Estimate, corrected_p: float) -> str:
     said of whatever does not help.
     """
     if math.isnan(corrected_p):
-        return "too few runs"
+        return "too few splits"
     if corrected_p < LEVEL and difference.mean > 0:
         return "helps"
     said = "harms" if corrected_p < LEVEL else "no difference shown"

@@ -2,6 +2,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -171,8 +172,13 @@ def test_a_method_that_one_data_set_lacks_is_told_of_the_others() -> None:
 def test_one_run_has_no_test_and_says_so() -> None:
     text = told(comparison(EFFECTS, seeds=1))
     assert "on 1 split, too few for an interval or a test" in text
-    assert {row(text, name)[-1] for name in EFFECTS} == {"too few runs"}
+    assert {row(text, name)[-1] for name in EFFECTS} == {"too few splits"}
     assert "nan" not in text
+
+
+def test_seeds_on_one_split_are_sent_to_folds() -> None:
+    text = told([replace(score, split="its own") for score in comparison(EFFECTS, seeds=5)])
+    assert "Runs of each entry: 5, on 1 split, too few for an interval or a test: every seed met the same sam" in text
 
 
 def test_a_teacher_behind_its_student_leaves_no_gap_to_close() -> None:

@@ -12,7 +12,7 @@ def test_runs_are_paired_by_fold_and_seed() -> None:
     scores += [score("none", 0.01 * seed, seed=seed) for seed in (1, 2, 3)]
     (block,) = blocks(scores)
     assert list(block.paired("ot", "none").differences) == pytest.approx([0.09, 0.18])
-    assert list(block.paired("ot", "none").splits) == [1, 2]
+    assert list(block.paired("ot", "none").splits) == [0, 1]
     assert (block.missing("ot"), block.missing("none"), block.missing("kd")) == (1, 1, 4)
 
 
@@ -37,10 +37,14 @@ def test_seeds_are_splits_without_folds_and_repetitions_with_them() -> None:
     assert (line.to_none.runs, line.to_none.splits) == (15, 5)
 
 
-def test_folds_of_one_regime_are_those_of_its_data_set() -> None:
-    scores = [score("none", 0.5, fold=fold, regime="few") for fold in range(3)]
-    scores += [score("none", 0.5, seed=seed, regime="all") for seed in range(3)]
-    assert [list(block.paired("none").splits) for block in blocks(scores)] == [[0, 1, 2], [0, 0, 0]]
+def test_seeds_on_the_very_same_samples_are_one_split_and_test_nothing() -> None:
+    scores = [
+        score(entry, 0.5 + 0.01 * seed, seed=seed, split="its own") for entry in ("none", "ot") for seed in range(9)
+    ]
+    (block,) = blocks(scores)
+    assert list(block.paired("ot", "none").splits) == [0] * 9
+    (line,) = analyse(scores).blocks[0].methods
+    assert (line.to_none.runs, line.to_none.splits, line.verdict) == (9, 1, "too few splits")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +54,7 @@ def test_folds_of_one_regime_are_those_of_its_data_set() -> None:
         ([score("ot", 0.5), score("ot", 0.6)], "toy, few, ot, fold 0, seed 0: scored twice"),
         ([score("ot", 0.5), score("ot", math.nan)], "scored twice"),
         ([score("ot", 0.5), score("kd", 0.5, metric="qwk")], "scored by 'qwk'; expected 'accuracy'"),
+        ([score("ot", 0.5), score("none", 0.5, split="other")], "toy, few, none, fold 0, seed 0: on other samples"),
         ([score("ot", 0.5, train_samples=0)], "0 training and 100 test samples"),
     ],
 )

@@ -167,7 +167,7 @@ def estimate(mean: float, floor: float) -> Estimate:
         (-0.004, -0.005, 0.01, "harms, non-inferior"),
         (0.02, -0.02, 0.2, "no difference shown"),
         (-0.001, -0.009, 0.2, "no difference shown, non-inferior"),
-        (0.02, math.nan, math.nan, "too few runs"),
+        (0.02, math.nan, math.nan, "too few splits"),
     ],
 )
 def test_verdicts_follow_sign_p_and_margin(mean: float, floor: float, p: float, said: str) -> None:

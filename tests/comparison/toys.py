@@ -6,9 +6,10 @@ from pkdot.comparison.scores import CONTROLS, Score
 
 
 def score(entry: str, value: float, **given: object) -> Score:
-    """One run, with settings in place of the usual ones."""
+    """One run, with settings in place of the usual ones. Each seed has a split of its own."""
     usual: dict[str, object] = {"data": "toy", "regime": "few", "fold": 0, "seed": 0, "metric": "accuracy"}
-    return Score(entry=entry, value=value, **{**usual, "train_samples": 300, "test_samples": 100, **given})  # type: ignore[arg-type]
+    usual |= {"split": f"split {given.get('seed', 0)}", "train_samples": 300, "test_samples": 100}
+    return Score(entry=entry, value=value, **{**usual, **given})  # type: ignore[arg-type]
 
 
 def comparison(
@@ -21,7 +22,7 @@ def comparison(
     lead: float = 0.1,
     noise: float = 0.004,
 ) -> list[Score]:
-    """All controls, and methods that are better than none by ``effects``."""
+    """All controls, and methods that are better than none by ``effects``. Seeds share the splits of several folds."""
     rng = np.random.default_rng(0)
     gains = {**dict(zip(CONTROLS, (lead, 0.0, 0.8 * lead, 0.002, 0.003), strict=True)), **effects}
     found = []
@@ -38,6 +39,7 @@ def comparison(
                             regime=regime,
                             fold=fold,
                             seed=seed,
+                            split=f"split {seed if folds == 1 else fold}",
                         )
                         for entry, gain in gains.items()
                     ]
