@@ -137,12 +137,13 @@ def words_of(name: str, others: Sequence[str]) -> list[str]:
 
 
 def publish(others: Sequence[str]) -> Path:
-    """Write the document, with the figures beside it, from the runs below the current folder."""
+    """Write the document, with figures and all scores beside it, from the runs below the current folder."""
     reports = {}
     for name in PARTS:
         report = Path("runs", name, "report.md")
         if report.is_file():
             reports[name] = report.read_text(encoding="utf-8")
+            shutil.copy(report.with_name("scores.csv"), RESULTS / f"{name}.csv")
             if report.with_suffix(".png").is_file():
                 shutil.copy(report.with_suffix(".png"), RESULTS / f"{name}.png")
     conclusions = (HERE / "conclusions.md").read_text(encoding="utf-8")

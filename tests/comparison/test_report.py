@@ -1,3 +1,4 @@
+import csv
 import math
 import re
 import subprocess
@@ -241,9 +242,18 @@ def test_a_report_on_disk_needs_no_matplotlib(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with caplog.at_level("INFO", logger="pkdot"):
         path = write_report(comparison(EFFECTS), tmp_path / "new", command="c")
-    assert sorted(found.name for found in path.parent.iterdir()) == ["report.html", "report.md"]
+    assert sorted(found.name for found in path.parent.iterdir()) == ["report.html", "report.md", "scores.csv"]
     assert "pip install 'pkdot[report]'" in caplog.text
     assert "report.png" not in path.read_text(encoding="utf-8")
+
+
+def test_the_scores_on_disk_are_those_of_the_report(tmp_path: Path) -> None:
+    scores = comparison({"ot": 0.02, "ot+kd, odd": 0.01})
+    with (write_report(scores, tmp_path, command="c").with_name("scores.csv")).open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["entry"] for line in lines] == [score.entry for score in scores]
+    assert [float(line["value"]) for line in lines] == [score.value for score in scores]
+    assert {line["split"] for line in lines} == {f"split {seed}" for seed in range(8)}
 
 
 def test_a_figure_that_cannot_be_read_is_named(tmp_path: Path) -> None:
