@@ -10,7 +10,7 @@ have its own number of ``seeds``, in place of ``--seeds``: one that leaves few p
 than one with many folds.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -36,6 +36,11 @@ TeacherKind = Literal["privileged", "prevalent", "self"]
 """Who teaches: a teacher on all modalities, the same without the privileged ones, or the student's own architecture."""
 
 SECTIONS = {"data": DataConfig, "model": ModelConfig, "optim": OptimConfig, "distill": DistillConfig, "run": RunConfig}
+
+OF_A_SET = ("source", "levels", "part", "folds", "fold", "split_seed")
+"""Settings of data that the plan of the runs is made by: for ``[sets.NAME]`` alone."""
+OF_A_BLOCK = (*OF_A_SET, "protocol", "val", "test")
+"""Settings of data that decide who is tested: the same for all that are compared with each other."""
 
 
 @dataclass(frozen=True)
@@ -110,21 +115,23 @@ def read_grid(path: Path) -> Grid:
         teacher = table.get("teacher", "privileged")
         check_choice(f"{path}: entries.{name}.teacher", teacher, ("privileged", "prevalent", "self"))
         only_sets = _names(path, f"entries.{name}.only-sets", table, sets)
-        entries[name] = Entry(_sections(path, f"entries.{name}", own), teacher, only_sets)
+        entries[name] = Entry(_sections(path, f"entries.{name}", own, not_here=OF_A_BLOCK), teacher, only_sets)
     return Grid(sets, regimes, entries, seeds)
 
 
 def _regime(path: Path, place: str, table: dict[str, Any], sets: Iterable[str], entries: Iterable[str]) -> Regime:
     others = ("teacher", "sets", "only-sets", "only-entries")
     own = {key: value for key, value in table.items() if key not in others}
-    given = _sections(path, f"{place}.teacher", table.get("teacher", {}))
+    given = _sections(path, f"{place}.teacher", table.get("teacher", {}), not_here=OF_A_BLOCK)
     for data in table.get("sets", {}):
         check_choice(f"{path}: {place}.sets:", data, sets)
-    on = {data: _sections(path, f"{place}.sets.{data}", part) for data, part in table.get("sets", {}).items()}
+    on = {
+        data: _sections(path, f"{place}.sets.{data}", part, not_here=OF_A_SET)
+        for data, part in table.get("sets", {}).items()
+    }
     only_sets = _names(path, f"{place}.only-sets", table, sets)
-    return Regime(
-        _sections(path, place, own), given, on, only_sets, _names(path, f"{place}.only-entries", table, entries)
-    )
+    only_entries = _names(path, f"{place}.only-entries", table, entries)
+    return Regime(_sections(path, place, own, not_here=OF_A_SET), given, on, only_sets, only_entries)
 
 
 def _seeds(path: Path, sets: Mapping[str, Any]) -> dict[str, int]:
@@ -158,7 +165,7 @@ def run_config(*settings: Settings) -> StudentRunConfig:
     return StudentRunConfig(**parts)
 
 
-def _sections(path: Path, place: str, table: Any) -> dict[str, dict[str, Any]]:
+def _sections(path: Path, place: str, table: Any, *, not_here: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     if not isinstance(table, dict):
         raise ValueError(f"{path}: {place}: expected a table of settings, got {table!r}.")
     found = {}
@@ -169,6 +176,8 @@ def _sections(path: Path, place: str, table: Any) -> dict[str, dict[str, Any]]:
         plain = {name.replace("-", "_"): value for name, value in values.items()}
         for name in plain:
             check_choice(f"{path}: {place}.{section}:", name, [part.name for part in fields(SECTIONS[section])])
+            if section == "data" and name in not_here:
+                raise ValueError(f"{path}: {place}.data: {name} decides who is tested; expected it in [sets.NAME].")
         found[section] = plain
     return found
 
