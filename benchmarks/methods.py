@@ -51,11 +51,10 @@ class Part:
     flags: tuple[str, ...]
 
 
-FEW_FACTORS = ("--tune", "0.5", "4", "32", "--tune-seeds", "1")
 PARTS = {
     "recipe": Part("The recommended recipe", ("--seeds", "1", "--tune-seeds", "0")),
     "rivals": Part("Every method on vectors and signals", ("--seeds", "1")),
-    "frames": Part("Frames, with physiology or sound beside them", ("--seeds", "1", *FEW_FACTORS)),
+    "frames": Part("Frames, with physiology or sound beside them", ("--seeds", "1", "--tune-seeds", "1")),
     "ablation": Part("What transport adds, and what its settings do", ("--seeds", "1")),
 }
 
