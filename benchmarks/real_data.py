@@ -29,6 +29,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -136,13 +137,19 @@ def watch(folder: Path) -> int:
     return len(rows)
 
 
-def diabetes(folder: Path) -> int:
-    """Write the diabetes manifest, in the patients' own units; the number of samples."""
+def sklearn_datasets() -> ModuleType:
+    """The module of scikit-learn's own data. Raises ``ValueError`` where it is not installed."""
     try:
-        from sklearn.datasets import load_diabetes
+        from sklearn import datasets
     except ImportError as error:
         raise ValueError("scikit-learn is not installed; pip install scikit-learn") from error
-    data = load_diabetes(scaled=False)
+    module: ModuleType = datasets
+    return module
+
+
+def diabetes(folder: Path) -> int:
+    """Write the diabetes manifest, in the patients' own units; the number of samples."""
+    data = sklearn_datasets().load_diabetes(scaled=False)
     order = [list(data.feature_names).index(name) for name in ("age", "sex", "bmi", "bp")]
     serum = [list(data.feature_names).index(f"s{number}") for number in range(1, 7)]
     rows: list[dict[str, object]] = [
@@ -156,21 +163,21 @@ def diabetes(folder: Path) -> int:
 
 def digits(folder: Path) -> int:
     """Write the manifest of halved digits; the number of samples."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ValueError("scikit-learn is not installed; pip install scikit-learn") from error
-    data = load_digits()
+    data = sklearn_datasets().load_digits()
+    names = [str(value) for value in data.target]
+    return _write_halves(folder, "digits", data.data.astype(np.float32), names, ("upper", "lower"))
+
+
+def _write_halves(
+    folder: Path, name: str, values: NDArray[np.float32], digits: Sequence[str], halves: tuple[str, str]
+) -> int:
+    """Write the manifest of digits whose first columns are prevalent, the others privileged."""
+    width = len(str(len(digits)))
     rows: list[dict[str, object]] = [
-        {"id": f"r{i:04d}", "subject": block_of(i, len(data.target)), "digit": str(value)}
-        for i, value in enumerate(data.target)
+        {"id": f"r{i:0{width}d}", "subject": block_of(i, len(digits)), "digit": digit} for i, digit in enumerate(digits)
     ]
-    values = data.data.astype(np.float32)
-    half = values.shape[1] // 2
-    toml = manifest_toml(
-        "digits", "classification", "digit", "upper", "lower", classes=[str(name) for name in data.target_names]
-    )
-    write_manifest(folder, toml, rows, {"upper": values[:, :half], "lower": values[:, half:]})
+    toml = manifest_toml(name, "classification", "digit", *halves, classes=sorted(set(digits)))
+    write_manifest(folder, toml, rows, dict(zip(halves, np.split(values, 2, axis=1), strict=True)))
     return len(rows)
 
 
@@ -195,14 +202,7 @@ def read_keel(name: str) -> tuple[NDArray[np.float32], list[str]]:
 
 def pen(folder: Path) -> int:
     """Write the manifest of halved strokes; the number of samples."""
-    path, names = read_keel("penbased")
-    rows: list[dict[str, object]] = [
-        {"id": f"r{i:05d}", "subject": block_of(i, len(names)), "digit": name} for i, name in enumerate(names)
-    ]
-    half = path.shape[1] // 2
-    toml = manifest_toml("pen", "classification", "digit", "beginning", "end", classes=sorted(set(names)))
-    write_manifest(folder, toml, rows, {"beginning": path[:, :half], "end": path[:, half:]})
-    return len(rows)
+    return _write_halves(folder, "pen", *read_keel("penbased"), ("beginning", "end"))
 
 
 def satimage(folder: Path) -> int:
