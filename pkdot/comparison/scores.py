@@ -112,8 +112,7 @@ class Block:
         keys = [key for key in self.keys if all(key in row for row in rows)]
         runs = [row[key] for row in rows for key in keys]
         values = np.array([run.value for run in runs], dtype=float).reshape(len(entries), len(keys))
-        numbers = {split: number for number, split in enumerate(dict.fromkeys(self._splits[key] for key in keys))}
-        splits = np.array([numbers[self._splits[key]] for key in keys], dtype=np.int64)
+        splits = np.unique([self._splits[key] for key in keys], return_inverse=True)[1]
         ratio = float(np.mean([run.test_samples / run.train_samples for run in runs])) if runs else math.nan
         return Paired(values, splits, ratio)
 
