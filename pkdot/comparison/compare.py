@@ -45,6 +45,8 @@ def compare(config: CompareConfig, command: str) -> Path:
 
 def run_stages(plan: Plan, config: CompareConfig) -> None:
     """Train this shard's part of the stages that were asked for, one data set and regime after the other."""
+    for block in plan.blocks():
+        frozen_factors(plan, *block)  # raises before anything is run
     waiting = [run for runs in planned(plan, config).values() for run in runs if not run.done]
     read_ahead({(run.cell.data, run.cell.regime): run.config.data for run in waiting}.values())
     for block in plan.blocks():

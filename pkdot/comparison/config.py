@@ -35,7 +35,7 @@ class CompareConfig:
     """The first of them."""
     tune_seeds: int = 2
     """Seeds, other than those above, on whose validation splits a method's weight is chosen (0: it is not tuned)."""
-    tune: tuple[float, ...] = (0.5, 4.0, 32.0)
+    tune: tuple[float, ...] = (0.02, 0.4, 8.0)
     """Factors on the balanced weight among which it is chosen, the same for every method."""
     out: Path = Path("comparison")
     """Folder that receives the runs and the report; a run that it holds already is not repeated."""

@@ -19,12 +19,12 @@ def choose_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
     written to ``weights.json`` beside the runs and from then on only read.
 
     Raises:
-        ValueError: some of the runs to choose by are not there.
+        ValueError: some of the runs to choose by are not there, or :func:`frozen_factors` raises.
     """
     if not plan.config.tune_seeds:
         return {}
     path = plan.place(data, regime) / WEIGHTS
-    found = _read(path)
+    found = _chosen(plan, path)
     runs = [run for run in plan.tuning(data, regime) if run.factor is not None]
     wanted = dict.fromkeys(run.entry for run in runs)
     missing = [entry for entry in wanted if entry not in found]
@@ -36,8 +36,13 @@ def choose_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
 
 
 def frozen_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
-    """The factors that have been chosen so far."""
-    return {entry: choice["factor"] for entry, choice in _read(plan.place(data, regime) / WEIGHTS).items()}
+    """The factors that have been chosen so far.
+
+    Raises:
+        ValueError: they were chosen among other factors than the plan has, or their file cannot be read.
+    """
+    chosen = _chosen(plan, plan.place(data, regime) / WEIGHTS)
+    return {entry: choice["factor"] for entry, choice in chosen.items()}
 
 
 def _best(entry: str, runs: list[Run]) -> dict[str, Any]:
@@ -54,11 +59,19 @@ def _best(entry: str, runs: list[Run]) -> dict[str, Any]:
     return {"factor": best, "validation": {f"{factor:g}": mean for factor, mean in means.items()}}
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
-    if not path.is_file():
+def _chosen(plan: Plan, path: Path) -> dict[str, dict[str, Any]]:
+    if not plan.config.tune_seeds or not path.is_file():
         return {}
     try:
-        found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        chosen: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON ({error}).") from error
-    return found
+    factors = {f"{factor:g}" for factor in plan.config.tune}
+    for entry, choice in chosen.items():
+        if choice["validation"].keys() != factors:
+            among = " ".join(choice["validation"])
+            raise ValueError(
+                f"{path}: the weight of {entry!r} was chosen among the factors {among}; expected --tune {among}, or "
+                "another --out for other factors."
+            )
+    return chosen

@@ -112,6 +112,16 @@ def test_weights_are_chosen_on_validation_and_then_frozen(finished: tuple[Compar
     path.write_text(json.dumps(weights))
 
 
+def test_weights_chosen_among_other_factors_are_not_taken_over(finished: tuple[CompareConfig, Path]) -> None:
+    config, _ = finished
+    before = results(config.out)
+    with pytest.raises(
+        ValueError, match=r"weights\.json: the weight of .* among the factors 0\.5 8; expected --tune 0\.5 8"
+    ):
+        compare(replace(config, tune=(0.5, 4.0)), "pkdot-compare")
+    assert results(config.out) == before
+
+
 def test_students_weights_are_deleted_and_teachers_kept(finished: tuple[CompareConfig, Path]) -> None:
     config, _ = finished
     kept = {path.parent.name for path in config.out.rglob("best.safetensors")}
