@@ -4,9 +4,9 @@
     python benchmarks/methods.py --work methods
 
 Makes the data sets in the folder ``--work``, runs the grids beside this file (``recipe.toml``, ``rivals.toml``,
-``frames.toml``, ``ablation.toml``) through ``pkdot-compare``, and writes their reports with the conclusions to
-``benchmarks/results/methods.md``. Call it again to go on where it stopped. One grid alone, what would be run, the
-report of the runs that are in so far:
+``length.toml``, ``frames.toml``, ``ablation.toml``) through ``pkdot-compare``, and writes their reports with the
+conclusions to ``benchmarks/results/methods.md``. Call it again to go on where it stopped. One grid alone, what would
+be run, the report of the runs that are in so far:
 
     python benchmarks/methods.py --work methods --parts ablation
     python benchmarks/methods.py --work methods --dry-run
@@ -54,6 +54,7 @@ class Part:
 PARTS = {
     "recipe": Part("The recommended recipe", ("--seeds", "1", "--tune-seeds", "0")),
     "rivals": Part("Every method on vectors and signals", ("--seeds", "1")),
+    "length": Part("The same digits with a quarter of the training", ("--seeds", "1")),
     "frames": Part("Frames, with physiology or sound beside them", ("--seeds", "1", "--tune-seeds", "1")),
     "ablation": Part("What transport adds, and what its settings do", ("--seeds", "1")),
 }

@@ -133,6 +133,7 @@ def _notes(plan: Plan, chosen: dict[tuple[str, str], dict[str, float]], runs: li
             f"for each method, data set and regime by the mean validation score of {config.tune_seeds} other seeds."
         )
     for (data, regime), factors in chosen.items():
-        if factors:
-            notes.append(f"{data}, {regime}: " + ", ".join(f"{name} x{factor:g}" for name, factor in factors.items()))
+        told = [f"{name} x{factors[name]:g}" for name in plan.entries(data, regime) if name in factors]
+        if told:
+            notes.append(f"{data}, {regime}: {', '.join(told)}")
     return notes + [f"Left out on {data}: {entry} ({reason})" for (data, entry), reason in plan.left_out.items()]

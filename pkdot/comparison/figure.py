@@ -14,10 +14,11 @@ from pkdot.comparison.tables import tone
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, FigureBase
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-WIDTH, ROW, FRAME, TOP = 5.0, 0.19, 0.95, 0.45
-"""Of a panel, of a line in it, of what stands above and below its lines, and of the legend (inches)."""
+WIDTH, ROW, FRAME, KEY = 5.0, 0.19, 0.95, 0.22
+"""Of a panel, of a line in it, of what stands above and below its lines, and of a line of the legend (inches)."""
 SMALL, NAME = 8.0, 30
 """Letters (points), and the most of them in a name."""
 GREY, LIGHT, GREEN = "#5b6470", "#eef1f4", "#009e73"
@@ -54,11 +55,15 @@ def draw(scores: Iterable[Score], path: Path) -> Path:
     analysis = analyse(scores)
     rows = _rows(analysis.blocks)
     heights = [FRAME + ROW * max(map(_lines, row)) for row in rows]
-    parts = [TOP, sum(heights), *([height_of(analysis.ranks)] if analysis.ranks else [])]
     width = WIDTH * max(len(rows[0]), 1.4 if analysis.ranks else 1)
+    handles = _handles()
+    columns = 3 if width > WIDTH else 2
+    parts = [KEY * math.ceil(len(handles) / columns), sum(heights)]
+    if analysis.ranks:
+        parts.append(height_of(analysis.ranks))
     picture = canvas(figsize=(width, sum(parts)), dpi=150, layout="constrained")
     below = picture.subfigures(len(parts), 1, squeeze=False, height_ratios=parts)[:, 0]
-    _legend(below[0])
+    below[0].legend(handles=handles, loc="center", ncols=columns, fontsize=SMALL, frameon=False)
     panels = below[1].subplots(len(rows), len(rows[0]), squeeze=False, height_ratios=heights)
     for axes, block in zip_longest(panels.flat, analysis.blocks):
         if block is None:
@@ -195,14 +200,12 @@ def _range(lines: list[Line], lead: float) -> tuple[float, float]:
     return min(ends) - pad, max(ends) + pad
 
 
-def _legend(picture: "FigureBase") -> None:
+def _handles() -> "list[Line2D]":
     from matplotlib.lines import Line2D
 
     handles = [
         Line2D([], [], color=mark.colour, marker=mark.shape, linewidth=1.4, label=mark.meaning, **_look(mark))
         for mark in MARKS.values()
     ]
-    handles.append(
-        Line2D([], [], color=GREEN, linewidth=1.3, linestyle=DASHES, label="teacher (arrow: beyond the panel)")
-    )
-    picture.legend(handles=handles, loc="center", ncols=3, fontsize=SMALL, frameon=False)
+    teacher = "teacher (arrow: beyond the panel)"
+    return [*handles, Line2D([], [], color=GREEN, linewidth=1.3, linestyle=DASHES, label=teacher)]

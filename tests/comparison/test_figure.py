@@ -9,7 +9,7 @@ from pkdot.comparison.report import write_report
 from pkdot.comparison.scores import Score
 from tests.comparison.toys import comparison, score
 
-pytest.importorskip("matplotlib")
+image = pytest.importorskip("matplotlib.image")
 
 EFFECTS = {"ot": 0.02, "kd": 0.05, "hint": -0.04, "a method with a name that is far too long": 0.0}
 
@@ -26,6 +26,12 @@ def test_more_panels_make_a_larger_picture(tmp_path: Path) -> None:
     two = size(draw(comparison(EFFECTS, data=("one", "two"), seeds=3), tmp_path / "two.png"))
     assert two[0] == 2 * one[0]
     assert two[1] > one[1]
+
+
+@pytest.mark.parametrize("data", [("one",), ("one", "two"), ("one", "two", "three")])
+def test_nothing_is_cut_off_at_the_sides(data: tuple[str, ...], tmp_path: Path) -> None:
+    pixels = image.imread(draw(comparison(EFFECTS, data=data, seeds=3), tmp_path / "figure.png"))
+    assert (pixels[:, [0, 1, -2, -1]] == 1).all()
 
 
 @pytest.mark.filterwarnings("error")
