@@ -54,7 +54,7 @@ class Part:
 PARTS = {
     "recipe": Part("The recommended recipe", ("--seeds", "1", "--tune-seeds", "0")),
     "rivals": Part("Every method on vectors and signals", ("--seeds", "1")),
-    "length": Part("The same digits with a quarter of the training", ("--seeds", "1")),
+    "length": Part("The same digits with half the steps, at a quarter of the rate", ("--seeds", "1")),
     "frames": Part("Frames, with physiology or sound beside them", ("--seeds", "1", "--tune-seeds", "1")),
     "ablation": Part("What transport adds, and what its settings do", ("--seeds", "1")),
 }
