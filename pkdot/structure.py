@@ -127,12 +127,15 @@ def find_anchors(unit: Tensor, k: int, *, select: Select, exclude_self: bool = T
     unit = unit.detach()
     k = min(k, unit.shape[-2] - 1 if exclude_self else unit.shape[-2])
     if select == "shared":
-        means = sum(_without_own(unit[..., rows, :] @ unit.mT, rows.start, 0.0).sum(-2) for rows in _row_blocks(unit))
+        means = sum(
+            _without_own(unit[..., rows, :] @ unit.mT, rows.start, 0.0).sum(-2)
+            for rows in row_blocks(unit, unit.shape[-2])
+        )
         columns = _shared_columns(torch.as_tensor(means), k)
         shared = unit.gather(-2, columns.mT.expand(*unit.shape[:-2], k, unit.shape[-1]))
         return columns.expand(*unit.shape[:-1], k).contiguous(), unit @ shared.mT
     found = []
-    for rows in _row_blocks(unit):
+    for rows in row_blocks(unit, unit.shape[-2]):
         structure = unit[..., rows, :] @ unit.mT
         anchors = _rank(structure, rows.start, k, select, exclude_self=exclude_self, in_place=True)
         found.append((anchors, structure.gather(-1, anchors)))
@@ -168,7 +171,9 @@ def smallest_similarity(unit: Tensor) -> Tensor:
         return (unit @ unit.mT).amin((-2, -1), keepdim=True)
     with torch.no_grad():
         # The structure is symmetric: what stands left of a block of rows has been seen above it.
-        minima = [(unit[..., rows, :] @ unit[..., rows.start :, :].mT).amin(-1) for rows in _row_blocks(unit)]
+        minima = [
+            (unit[..., rows, :] @ unit[..., rows.start :, :].mT).amin(-1) for rows in row_blocks(unit, unit.shape[-2])
+        ]
         first = torch.cat(minima, dim=-1).argmin(-1)
         second = (_row(unit, first) @ unit.mT).argmin(-1).squeeze(-1)
     return (_row(unit, first) * _row(unit, second)).sum(-1, keepdim=True)
@@ -211,10 +216,10 @@ def _make_sparse_tensors_quietly() -> None:
         torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([], dtype=torch.int64), torch.tensor([]), (1, 1))
 
 
-def _row_blocks(unit: Tensor) -> Iterator[slice]:
-    """Slices of rows of which the structure has about ``_BLOCK_ENTRIES`` entries."""
-    batch = unit.shape[-2]
-    step = max(1, _BLOCK_ENTRIES // max(1, batch * unit.shape[:-2].numel()))
+def row_blocks(z: Tensor, per_row: int, entries: int = _BLOCK_ENTRIES) -> Iterator[slice]:
+    """Slices of the rows of ``(*, B, d)`` for which about so many ``entries`` are held, ``per_row`` of them a row."""
+    batch = z.shape[-2]
+    step = max(1, entries // max(1, per_row * z.shape[:-2].numel()))
     return (slice(first, min(first + step, batch)) for first in range(0, batch, step))
 
 

@@ -1,6 +1,5 @@
 """Relational knowledge distillation: distances and angles."""
 
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -9,7 +8,7 @@ from torch.nn import functional
 
 from pkdot.losses._global import GlobalBatchLoss
 from pkdot.losses._inputs import Inputs, check_pair, check_weights, full_precision, no_loss
-from pkdot.structure import distances
+from pkdot.structure import distances, row_blocks
 
 _BLOCK_ENTRIES = 2**18
 """Of what is held at once of the cosines: they stay in the cache of a core."""
@@ -71,7 +70,8 @@ class _AngleDifference(torch.autograd.Function):
     def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
         (student, size), (teacher, _) = _in_range(student), _in_range(teacher)
         loss, gradient = student.new_zeros(()), torch.zeros_like(student)
-        for rows in _blocks(student, teacher):
+        per_row = student.shape[-2] * max(student.shape[-2], student.shape[-1], teacher.shape[-1])
+        for rows in row_blocks(student, per_row, _BLOCK_ENTRIES):
             directions, per_length = _directions(student, rows)
             of_teacher, _ = _directions(teacher, rows)
             difference = directions @ directions.mT - of_teacher @ of_teacher.mT
@@ -99,12 +99,6 @@ def _in_range(z: Tensor) -> tuple[Tensor, Tensor]:
     size = z.abs().amax((-2, -1), keepdim=True)
     size = size.where(size > 0, 1.0)
     return z / size, size
-
-
-def _blocks(student: Tensor, teacher: Tensor) -> Iterator[slice]:
-    batch = student.shape[-2]
-    rows = max(1, _BLOCK_ENTRIES // (student.shape[:-1].numel() * max(batch, student.shape[-1], teacher.shape[-1])))
-    return (slice(start, start + rows) for start in range(0, batch, rows))
 
 
 def _directions(z: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
