@@ -11,7 +11,7 @@ import torch
 from pkdot.comparison.config import CompareConfig, RunsFailed
 from pkdot.comparison.execution import read_ahead, run_all, why
 from pkdot.comparison.grid import grid_of
-from pkdot.comparison.plan import Plan, Run, Stage
+from pkdot.comparison.plan import Plan, Run, Stage, aliases
 from pkdot.comparison.report import write_report
 from pkdot.comparison.scores import Score
 from pkdot.comparison.tuning import choose_factors, frozen_factors
@@ -125,8 +125,8 @@ def _run(runs: list[Run], config: CompareConfig, title: str) -> None:
 
 
 def _notes(plan: Plan, chosen: dict[tuple[str, str], dict[str, float]], runs: list[Run]) -> list[str]:
-    config, done = plan.config, sum(run.done for run in runs)
-    notes = [f"{done} of {len(runs)} runs are in."]
+    config, found = plan.config, {run.folder: run.done for run in runs}
+    notes = [f"{sum(found.values())} of {len(found)} runs are in."]
     if config.tune_seeds:
         notes.append(
             f"Weights: gradient-balanced, times one of {', '.join(f'{factor:g}' for factor in config.tune)}, chosen "
@@ -136,4 +136,8 @@ def _notes(plan: Plan, chosen: dict[tuple[str, str], dict[str, float]], runs: li
         told = [f"{name} x{factors[name]:g}" for name in plan.entries(data, regime) if name in factors]
         if told:
             notes.append(f"{data}, {regime}: {', '.join(told)}")
-    return notes + [f"Left out on {data}: {entry} ({reason})" for (data, entry), reason in plan.left_out.items()]
+    notes += [f"Left out on {data}: {entry} ({reason})" for (data, entry), reason in plan.left_out.items()]
+    return notes + [
+        f"One run stands for {' and '.join(entries)} on {', '.join(data)}: their settings are the same there."
+        for entries, data in aliases(runs).items()
+    ]

@@ -1,7 +1,7 @@
 """Which runs a comparison consists of, and where each one lies."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -233,6 +233,20 @@ def _shared(runs: list[Run]) -> list[Run]:
         folder = first.setdefault(repr((run.cell, config)), run.folder)
         shared[run.folder.resolve()] = folder.resolve()
         found.append(replace(run, config=config, folder=folder))
+    return found
+
+
+def aliases(runs: Sequence[Run]) -> dict[tuple[str, ...], list[str]]:
+    """Entries whose students are the same runs, with the data sets where they are."""
+    entries: dict[Path, dict[str, str]] = {}
+    for run in runs:
+        if not run.is_teacher:
+            entries.setdefault(run.folder, {})[run.entry] = run.cell.data
+    found: dict[tuple[str, ...], list[str]] = {}
+    for own in entries.values():
+        if len(own) > 1:
+            data = found.setdefault(tuple(own), [])
+            data += {*own.values()} - {*data}
     return found
 
 

@@ -13,7 +13,7 @@ from pkdot.cli import compare as command
 from pkdot.comparison.compare import compare, dry_run, jobs_at_a_time, scores, shard
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.grid import grid_of, read_grid, run_config
-from pkdot.comparison.plan import Plan, Run, slug
+from pkdot.comparison.plan import Plan, Run, aliases, slug
 from pkdot.comparison.tuning import choose_factors
 from tests.support import write_vectors
 
@@ -201,6 +201,7 @@ def test_runs_that_are_the_same_are_made_once(vectors: Path, tmp_path: Path, tea
         assert len({run.folder for run in same}) == folders
     assert {run.teacher for run in runs} - {None} <= {run.folder.resolve() for run in runs if run.is_teacher}
     assert len(shard(runs, plan.config)) == len({run.folder for run in runs}) == len(runs) - 2 * (2 - folders)
+    assert aliases(runs) == ({("self-training", "kd from prevalent teacher"): ["toy"]} if folders == 1 else {})
 
 
 def test_methods_that_do_not_fit_are_left_out_and_named(tmp_path: Path) -> None:
