@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from pkdot.comparison.analysis import BlockResult, Line, analyse
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 WIDTH, ROW, FRAME, KEY = 5.0, 0.19, 0.95, 0.22
 """Of a panel, of a line in it, of what stands above and below its lines, and of a line of the legend (inches)."""
-SMALL, NAME = 8.0, 30
-"""Letters (points), and the most of them in a name."""
+SMALL, NAME, TITLE = 8.0, 30, 44
+"""Letters (points), and the most of them in a name and in a line of a title."""
 GREY, LIGHT, GREEN = "#5b6470", "#eef1f4", "#009e73"
 DASHES = (0, (4, 2))
 
@@ -123,7 +124,8 @@ def _forest(axes: "Axes", block: BlockResult) -> None:
     axes.axvline(0, color="black", linewidth=0.9, zorder=1)
     _teacher(axes, lead)
     led = "" if math.isnan(lead) else f" (teacher {lead:+.1f})"
-    axes.set_title(f"{short(block.data)}, {short(block.regime)}{led}", fontsize=SMALL + 1, loc="left")
+    title = fill(f"{short(block.data)}, {short(block.regime)}{led}", TITLE)
+    axes.set_title(title, fontsize=SMALL + 1, loc="left")
     axes.set_yticks(range(len(shown)), [short(line.entry) for _, line in shown], fontsize=SMALL)
     axes.tick_params(axis="x", labelsize=SMALL)
     axes.tick_params(axis="y", length=0, pad=7)

@@ -28,7 +28,7 @@ def test_more_panels_make_a_larger_picture(tmp_path: Path) -> None:
     assert two[1] > one[1]
 
 
-@pytest.mark.parametrize("data", [("one",), ("one", "two"), ("one", "two", "three")])
+@pytest.mark.parametrize("data", [("one",), ("one", "a long name, " * 3), ("one", "two", "three")])
 def test_nothing_is_cut_off_at_the_sides(data: tuple[str, ...], tmp_path: Path) -> None:
     pixels = image.imread(draw(comparison(EFFECTS, data=data, seeds=3), tmp_path / "figure.png"))
     assert (pixels[:, [0, 1, -2, -1]] == 1).all()
