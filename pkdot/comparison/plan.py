@@ -238,15 +238,14 @@ def _shared(runs: list[Run]) -> list[Run]:
 
 def aliases(runs: Sequence[Run]) -> dict[tuple[str, ...], list[str]]:
     """Entries whose students are the same runs, with the data sets where they are."""
-    entries: dict[Path, dict[str, str]] = {}
+    entries: dict[tuple[str, Path], list[str]] = {}
     for run in runs:
         if not run.is_teacher:
-            entries.setdefault(run.folder, {})[run.entry] = run.cell.data
+            entries.setdefault((run.cell.data, run.folder), []).append(run.entry)
     found: dict[tuple[str, ...], list[str]] = {}
-    for own in entries.values():
-        if len(own) > 1:
-            data = found.setdefault(tuple(own), [])
-            data += {*own.values()} - {*data}
+    for (data, _), own in entries.items():
+        if len(own) > 1 and data not in found.setdefault(tuple(own), []):
+            found[tuple(own)].append(data)
     return found
 
 
