@@ -12,6 +12,10 @@ be run, the report of the runs that are in so far:
     python benchmarks/methods.py --work methods --dry-run
     python benchmarks/methods.py --work methods --stage report
 
+A change to a grid, or a method of one's own in it: only what the committed tables lack.
+
+    python benchmarks/methods.py --work methods --recorded
+
 Other flags are pkdot-compare's too, and win over the seeds below.
 """
 
@@ -26,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from real_data import MAKERS
+from record import lay_out, write_weights
 
 from pkdot.cli import compare
 from pkdot.cli.arguments import parse
@@ -118,9 +123,8 @@ def recipe_table(scores: Sequence[Score]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * 2 + ["---:"] * 10, *rows))
 
 
-def promises(config: CompareConfig) -> str:
+def promises(plan: Plan) -> str:
     """The recipe's table from the runs that are in."""
-    plan = Plan(grid_of(config), config)
     found = scores_of([run for block in plan.blocks() for run in plan.testing(*block, {})])
     explained = (
         "The recipe as it comes, untuned, on runs that had no part in choosing it. Points and their 95 % intervals; p "
@@ -136,21 +140,26 @@ def words_of(name: str, others: Sequence[str]) -> list[str]:
     return ["--grid", str(HERE / f"{name}.toml"), "--out", str(Path("runs", name)), *PARTS[name].flags, *others]
 
 
+def plan_of(name: str, others: Sequence[str]) -> Plan:
+    """A part's runs."""
+    config = parse(CompareConfig, words_of(name, others), command=compare.COMMAND, description="")
+    return Plan(grid_of(config), config)
+
+
 def publish(others: Sequence[str]) -> Path:
     """Write the document, with figures and all scores beside it, from the runs below the current folder."""
-    reports = {}
+    reports, recipe = {}, ""
     for name in PARTS:
         report = Path("runs", name, "report.md")
         if report.is_file():
+            plan = plan_of(name, others)
+            recipe = promises(plan) if name == "recipe" else recipe
+            write_weights(plan, RESULTS / f"{name}.weights.json")
             reports[name] = report.read_text(encoding="utf-8")
             shutil.copy(report.with_name("scores.csv"), RESULTS / f"{name}.csv")
             if report.with_suffix(".png").is_file():
                 shutil.copy(report.with_suffix(".png"), RESULTS / f"{name}.png")
     conclusions = (HERE / "conclusions.md").read_text(encoding="utf-8")
-    recipe = ""
-    if "recipe" in reports:
-        config = parse(CompareConfig, words_of("recipe", others), command=compare.COMMAND, description="")
-        recipe = promises(config)
     path = RESULTS / "methods.md"
     path.write_text(compose(conclusions, recipe, reports), encoding="utf-8")
     return path
@@ -160,12 +169,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="data sets and runs go here")
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="grids (default: all)")
+    parser.add_argument("--recorded", action="store_true", help="take the committed scores for runs that are done")
     arguments, others = parser.parse_known_args()
     try:
         arguments.work.mkdir(parents=True, exist_ok=True)
         os.chdir(arguments.work)  # the grids name their data sets relative to it
         for name in arguments.parts:
             make_data(HERE / f"{name}.toml")
+            if arguments.recorded:
+                count = lay_out(plan_of(name, others), RESULTS / f"{name}.csv", RESULTS / f"{name}.weights.json")
+                print(f"{name}: {count} runs are recorded", file=sys.stderr)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2

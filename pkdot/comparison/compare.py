@@ -13,8 +13,8 @@ from pkdot.comparison.execution import read_ahead, run_all, why
 from pkdot.comparison.grid import grid_of
 from pkdot.comparison.plan import Plan, Run, Stage, aliases
 from pkdot.comparison.report import write_report
-from pkdot.comparison.scores import Score
-from pkdot.comparison.tuning import choose_factors, frozen_factors
+from pkdot.comparison.scores import TEACHER, Score
+from pkdot.comparison.tuning import choose_factors, frozen_factors, to_choose
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +45,11 @@ def compare(config: CompareConfig, command: str) -> Path:
 
 def run_stages(plan: Plan, config: CompareConfig) -> None:
     """Train this shard's part of the stages that were asked for, one data set and regime after the other."""
-    for block in plan.blocks():
-        frozen_factors(plan, *block)  # raises before anything is run
     waiting = [run for runs in planned(plan, config).values() for run in runs if not run.done]
     read_ahead({(run.cell.data, run.cell.regime): run.config.data for run in waiting}.values())
     for block in plan.blocks():
         if config.stage in ("all", "tune"):
-            _run(plan.tuning(*block), config, f"{' / '.join(block)}: tune")
+            _run(to_choose(plan, *block), config, f"{' / '.join(block)}: tune")
         if config.stage in ("all", "test"):
             _run(plan.testing(*block, choose_factors(plan, *block)), config, f"{' / '.join(block)}: test")
 
@@ -69,7 +67,7 @@ def dry_run(config: CompareConfig) -> str:
 def planned(plan: Plan, config: CompareConfig) -> dict[Stage, list[Run]]:
     """This shard's runs of the stages that were asked for, where they are known before weights are chosen."""
     stages: dict[Stage, list[Run]] = {
-        "tune": [run for block in plan.blocks() for run in plan.tuning(*block)],
+        "tune": [run for block in plan.blocks() for run in to_choose(plan, *block)],
         "test": [run for block in plan.blocks() for run in plan.testing(*block, {})],
     }
     return {stage: shard(runs, config) for stage, runs in stages.items() if config.stage in ("all", stage)}
@@ -93,11 +91,16 @@ def jobs_at_a_time(config: CompareConfig) -> int:
     return max(cores // config.threads, 1)
 
 
+def is_scored(run: Run) -> bool:
+    """Whether it has a line in the tables: all but the teachers of controls."""
+    return not run.is_teacher or run.entry == TEACHER
+
+
 def scores(runs: Sequence[Run]) -> list[Score]:
     """What the finished runs scored on their test splits."""
     found = []
     for run in runs:
-        if not run.done or (run.is_teacher and run.entry.endswith(" teacher")):
+        if not run.done or not is_scored(run):
             continue
         result = json.loads((run.folder / "result.json").read_text(encoding="utf-8"))
         metric = result["primary_metric"]

@@ -124,9 +124,14 @@ class Plan:
                 if data in (regime.only_sets or self.grid.sets):
                     yield data, name
 
-    def tuning(self, data: str, regime: str) -> list[Run]:
-        """The runs on whose validation scores the weights of a block are chosen."""
-        entries = [name for name in self.entries(data, regime) if self.grid.entries[name].tuned]
+    def tuned(self, data: str, regime: str) -> list[str]:
+        """The entries of a block whose weight is chosen."""
+        return [name for name in self.entries(data, regime) if self.grid.entries[name].tuned]
+
+    def tuning(self, data: str, regime: str, entries: Sequence[str]) -> list[Run]:
+        """The runs on whose validation scores the weights of some entries of a block are chosen."""
+        if not entries:
+            return []
         runs: list[Run] = []
         for seed in range(FIRST_TUNE_SEED, FIRST_TUNE_SEED + self.config.tune_seeds):
             cell = Cell(data, regime, "tune", 0, seed)
@@ -190,7 +195,7 @@ class Plan:
     def _folder(self, cell: Cell, name: str) -> Path:
         return self.place(cell.data, cell.regime) / cell.stage / f"fold{cell.fold}-seed{cell.seed}" / name
 
-    def _teachers(self, cell: Cell, entries: list[str]) -> list[Run]:
+    def _teachers(self, cell: Cell, entries: Sequence[str]) -> list[Run]:
         wanted: list[TeacherKind] = ["privileged"]
         for name in entries:
             entry = self.grid.entries[name]

@@ -12,6 +12,12 @@ from pkdot.training.run_folder import write_text
 WEIGHTS = "weights.json"
 
 
+def to_choose(plan: Plan, data: str, regime: str) -> list[Run]:
+    """The runs by which the weights of a block that are not frozen yet are chosen. Raises as frozen_factors."""
+    frozen = frozen_factors(plan, data, regime)
+    return plan.tuning(data, regime, [entry for entry in plan.tuned(data, regime) if entry not in frozen])
+
+
 def choose_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
     """The factor of each tuned entry of a block: read where it has been chosen, chosen where it can be.
 
@@ -21,18 +27,14 @@ def choose_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
     Raises:
         ValueError: some of the runs to choose by are not there, or :func:`frozen_factors` raises.
     """
-    if not plan.config.tune_seeds:
-        return {}
-    path = plan.place(data, regime) / WEIGHTS
-    found = _chosen(plan, path)
-    runs = [run for run in plan.tuning(data, regime) if run.factor is not None]
-    wanted = dict.fromkeys(run.entry for run in runs)
-    missing = [entry for entry in wanted if entry not in found]
-    for entry in missing:
-        found[entry] = _best(entry, [run for run in runs if run.entry == entry])
-    if missing:
-        write_text(path, json.dumps(found, indent=2) + "\n")
-    return {entry: found[entry]["factor"] for entry in wanted}
+    runs = [run for run in to_choose(plan, data, regime) if run.factor is not None]
+    if runs:
+        path = plan.place(data, regime) / WEIGHTS
+        chosen = _chosen(plan, path)
+        for entry in dict.fromkeys(run.entry for run in runs):
+            chosen[entry] = _best(entry, [run for run in runs if run.entry == entry])
+        write_text(path, json.dumps(chosen, indent=2) + "\n")
+    return frozen_factors(plan, data, regime)
 
 
 def frozen_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
@@ -42,7 +44,7 @@ def frozen_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
         ValueError: they were chosen among other factors than the plan has, or their file cannot be read.
     """
     chosen = _chosen(plan, plan.place(data, regime) / WEIGHTS)
-    return {entry: choice["factor"] for entry, choice in chosen.items()}
+    return {entry: chosen[entry]["factor"] for entry in plan.tuned(data, regime) if entry in chosen}
 
 
 def _best(entry: str, runs: list[Run]) -> dict[str, Any]:

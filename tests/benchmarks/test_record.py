@@ -1,0 +1,83 @@
+import importlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from pkdot.comparison.compare import compare, dry_run, scores
+from pkdot.comparison.config import CompareConfig
+from pkdot.comparison.grid import grid_of
+from pkdot.comparison.plan import Plan, Run
+from pkdot.comparison.scores import Score
+from pkdot.comparison.tuning import to_choose
+from tests.support import write_vectors
+
+ROWS = 2 * 6  # two seeds of teacher, none, all labels, self-training, kd from prevalent teacher and kd
+
+
+@pytest.fixture(scope="module")
+def record() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+        yield importlib.import_module("benchmarks.record")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> CompareConfig:
+    folder = tmp_path_factory.mktemp("run")
+    data = str(write_vectors(folder / "toy"))
+    config = CompareConfig(data=(data,), methods=("kd",), labels=(0.4,), epochs=1, batch_size=16, seeds=2, jobs=2)
+    config = replace(config, tune_seeds=1, tune=(0.4, 8.0), out=folder / "out")
+    compare(config, "pkdot-compare")
+    return config
+
+
+def plan_of(config: CompareConfig) -> Plan:
+    return Plan(grid_of(config), config)
+
+
+def scored(plan: Plan) -> list[Score]:
+    runs: list[Run] = [run for block in plan.blocks() for run in plan.testing(*block, {})]
+    return scores(runs)
+
+
+def test_what_is_recorded_is_not_repeated_and_scores_the_same(
+    record: ModuleType, run: CompareConfig, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights.json"
+    record.write_weights(plan_of(run), weights)
+    plan = plan_of(replace(run, out=tmp_path / "again"))
+    assert record.lay_out(plan, run.out / "scores.csv", weights) > 0
+    assert scored(plan) == scored(plan_of(run))
+    assert len(scored(plan)) == ROWS
+    assert [to_choose(plan, *block) for block in plan.blocks()] == [[]]
+    assert "to do" not in dry_run(plan.config)
+    assert record.lay_out(plan, run.out / "scores.csv", weights) == 0
+
+
+def test_a_cell_of_which_a_run_is_not_recorded_is_run_anew(
+    record: ModuleType, run: CompareConfig, tmp_path: Path
+) -> None:
+    lines = (run.out / "scores.csv").read_text().splitlines()
+    short = tmp_path / "scores.csv"
+    short.write_text("\n".join(line for line in lines if ",kd,0,1," not in line))
+    plan = plan_of(replace(run, out=tmp_path / "again"))
+    record.lay_out(plan, short, tmp_path / "none.json")
+    assert {score.seed for score in scored(plan)} == {0}
+    assert all(to_choose(plan, *block) for block in plan.blocks())
+
+
+def test_runs_that_are_there_win_over_the_record(record: ModuleType, run: CompareConfig, tmp_path: Path) -> None:
+    plan = plan_of(replace(run, out=tmp_path / "again"))
+    begun = next(own for block in plan.blocks() for own in plan.testing(*block, {}) if own.cell.seed == 1)
+    begun.folder.mkdir(parents=True)
+    record.lay_out(plan, run.out / "scores.csv", tmp_path / "none.json")
+    assert {score.seed for score in scored(plan)} == {0}
+
+
+def test_without_a_record_everything_is_run(record: ModuleType, run: CompareConfig, tmp_path: Path) -> None:
+    plan = plan_of(replace(run, out=tmp_path / "again"))
+    assert record.lay_out(plan, tmp_path / "none.csv", tmp_path / "none.json") == 0
+    assert scored(plan) == []
