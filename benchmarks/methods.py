@@ -153,7 +153,8 @@ def publish(others: Sequence[str]) -> Path:
         report = Path("runs", name, "report.md")
         if report.is_file():
             plan = plan_of(name, others)
-            recipe = promises(plan) if name == "recipe" else recipe
+            if name == "recipe":
+                recipe = promises(plan)
             write_weights(plan, RESULTS / f"{name}.weights.json")
             reports[name] = report.read_text(encoding="utf-8")
             shutil.copy(report.with_name("scores.csv"), RESULTS / f"{name}.csv")

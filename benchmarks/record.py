@@ -9,17 +9,17 @@ from typing import Any
 from pkdot.comparison.compare import is_scored
 from pkdot.comparison.plan import Cell, Plan, Run
 from pkdot.comparison.tuning import WEIGHTS
+from pkdot.training.evaluation import write_result
+from pkdot.training.run_folder import RunFolder, write_text
 
-RESULT = "result.json"
 Key = tuple[str, str, int, int, str]
 
 
 def write_weights(plan: Plan, path: Path) -> None:
     """The chosen weights of all blocks, in one file."""
-    places = {" / ".join(block): plan.place(*block) / WEIGHTS for block in plan.blocks()}
-    found = {name: json.loads(place.read_text("utf-8")) for name, place in places.items() if place.is_file()}
+    found = {name: json.loads(own.read_text("utf-8")) for name, own in _weights(plan).items() if own.is_file()}
     if found:
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(found, indent=1) + "\n")
 
 
 def lay_out(plan: Plan, scores: Path, weights: Path) -> int:
@@ -31,27 +31,29 @@ def lay_out(plan: Plan, scores: Path, weights: Path) -> int:
     if not scores.is_file():
         return 0
     recorded = _read(scores)
-    if weights.is_file():
-        for block, chosen in json.loads(weights.read_text("utf-8")).items():
-            data, regime = block.split(" / ")
-            place = plan.place(data, regime) / WEIGHTS
-            if (data, regime) in plan.blocks() and not place.exists():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_text(json.dumps(chosen, indent=2) + "\n", encoding="utf-8")
+    chosen = json.loads(weights.read_text("utf-8")) if weights.is_file() else {}
+    for name, own in _weights(plan).items():
+        if name in chosen and not own.exists():
+            own.parent.mkdir(parents=True, exist_ok=True)
+            write_text(own, json.dumps(chosen[name], indent=2) + "\n")
     cells: dict[Cell, list[Run]] = defaultdict(list)
-    for run in [run for block in plan.blocks() for run in plan.testing(*block, {})]:
-        cells[run.cell].append(run)
+    for block in plan.blocks():
+        for run in plan.testing(*block, {}):
+            cells[run.cell].append(run)
     count = 0
     for cell, runs in cells.items():
         rows = {run.folder: recorded.get(_key(cell, run.entry), {}) for run in runs if is_scored(run)}
         if all(rows.values()) and not any(run.folder.exists() for run in runs):
             for folder in dict.fromkeys(run.folder for run in runs):
                 folder.mkdir(parents=True)
-                (folder / RESULT).write_text(
-                    json.dumps(_result(rows.get(folder, {})), indent=2) + "\n", encoding="utf-8"
-                )
+                write_result(RunFolder(folder).result, _result(rows.get(folder, {})))
                 count += 1
     return count
+
+
+def _weights(plan: Plan) -> dict[str, Path]:
+    """Where the chosen weights of each block lie."""
+    return {" / ".join(block): plan.place(*block) / WEIGHTS for block in plan.blocks()}
 
 
 def _result(row: dict[str, str]) -> dict[str, Any]:
