@@ -6,13 +6,14 @@
 Makes the data sets in the folder ``--work``, runs the grids beside this file (``recipe.toml``, ``rivals.toml``,
 ``length.toml``, ``frames.toml``, ``ablation.toml``) through ``pkdot-compare``, and writes their reports with the
 conclusions to ``benchmarks/results/methods.md``. Call it again to go on where it stopped. One grid alone, what would
-be run, the report of the runs that are in so far:
+be run, the reports of the runs that are in so far (below ``runs`` in the folder: the committed document is replaced
+only where all the runs that it rests on are there):
 
     python benchmarks/methods.py --work methods --parts ablation
     python benchmarks/methods.py --work methods --dry-run
     python benchmarks/methods.py --work methods --stage report
 
-A change to a grid, or a method of one's own in it: only what the committed tables lack.
+A change to a grid, or a method of one's own in it: only what the committed tables lack, the others as recorded.
 
     python benchmarks/methods.py --work methods --recorded
 
@@ -30,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from real_data import MAKERS
-from record import lay_out, write_weights
+from record import lay_out, lost, write_weights
 
 from pkdot.cli import compare
 from pkdot.cli.arguments import parse
@@ -146,6 +147,19 @@ def plan_of(name: str, others: Sequence[str]) -> Plan:
     return Plan(grid_of(config), config)
 
 
+def kept_from_publishing(others: Sequence[str]) -> str:
+    """Recorded runs that the current folder lacks, so that the committed document stays; empty if there are none."""
+    for name in PARTS:
+        record = RESULTS / f"{name}.csv"
+        if not record.is_file():
+            continue
+        if not Path("runs", name, "report.md").is_file():
+            return f"{name} has no report"
+        if runs := lost(plan_of(name, others), record):
+            return f"{len(runs)} runs of {name}, the first of them {runs[0]}"
+    return ""
+
+
 def publish(others: Sequence[str]) -> Path:
     """Write the document, with figures and all scores beside it, from the runs below the current folder."""
     reports, recipe = {}, ""
@@ -166,6 +180,31 @@ def publish(others: Sequence[str]) -> Path:
     return path
 
 
+def run(parts: Sequence[str], others: Sequence[str], *, recorded: bool) -> int:
+    """Run grids below the current folder and publish; with ``recorded`` the other grids are reported as recorded."""
+    named = [name for name in PARTS if name in parts or (recorded and (RESULTS / f"{name}.csv").is_file())]
+    for name in named:
+        make_data(HERE / f"{name}.toml")
+        if recorded:
+            count = lay_out(plan_of(name, others), RESULTS / f"{name}.csv", RESULTS / f"{name}.weights.json")
+            print(f"{name}: {count} runs are recorded", file=sys.stderr)
+    for name in named:
+        stage = [] if name in parts else ["--stage", "report"]
+        if (code := compare.main([*words_of(name, others), *stage])) != 0:
+            return code
+    if "--dry-run" in others:
+        return 0
+    if lacking := kept_from_publishing(others):
+        print(
+            f"{RESULTS} is left as it is, since runs that are recorded there are missing here: {lacking}. The reports "
+            f"are in {Path('runs').resolve()}; --recorded takes over what is recorded.",
+            file=sys.stderr,
+        )
+        return 0
+    print(publish(others))
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="data sets and runs go here")
@@ -175,20 +214,10 @@ def main() -> int:
     try:
         arguments.work.mkdir(parents=True, exist_ok=True)
         os.chdir(arguments.work)  # the grids name their data sets relative to it
-        for name in arguments.parts:
-            make_data(HERE / f"{name}.toml")
-            if arguments.recorded:
-                count = lay_out(plan_of(name, others), RESULTS / f"{name}.csv", RESULTS / f"{name}.weights.json")
-                print(f"{name}: {count} runs are recorded", file=sys.stderr)
+        return run(arguments.parts, others, recorded=arguments.recorded)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    for name in arguments.parts:
-        if (code := compare.main(words_of(name, others))) != 0:
-            return code
-    if "--dry-run" not in others:
-        print(publish(others))
-    return 0
 
 
 if __name__ == "__main__":

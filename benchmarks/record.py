@@ -1,6 +1,5 @@
 """A comparison's scores and weights, read back: what was run on one machine is not repeated on another."""
 
-import csv
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from pkdot.comparison.compare import is_scored
 from pkdot.comparison.plan import Cell, Plan, Run
+from pkdot.comparison.scores import Score, read_scores
 from pkdot.comparison.tuning import WEIGHTS
 from pkdot.training.evaluation import write_result
 from pkdot.training.run_folder import RunFolder, write_text
@@ -28,8 +28,6 @@ def lay_out(plan: Plan, scores: Path, weights: Path) -> int:
     A cell (a fold and seed of a data set and regime) is laid out if all that it consists of is recorded: a student that
     is still to be trained needs its teacher's network.
     """
-    if not scores.is_file():
-        return 0
     recorded = _read(scores)
     chosen = json.loads(weights.read_text("utf-8")) if weights.is_file() else {}
     for name, own in _weights(plan).items():
@@ -41,14 +39,21 @@ def lay_out(plan: Plan, scores: Path, weights: Path) -> int:
         for run in plan.testing(*block, {}):
             cells[run.cell].append(run)
     count = 0
-    for cell, runs in cells.items():
-        rows = {run.folder: recorded.get(_key(cell, run.entry), {}) for run in runs if is_scored(run)}
-        if all(rows.values()) and not any(run.folder.exists() for run in runs):
+    for runs in cells.values():
+        found = {run.folder: recorded.get(_key(run)) for run in runs if is_scored(run)}
+        if None not in found.values() and not any(run.folder.exists() for run in runs):
             for folder in dict.fromkeys(run.folder for run in runs):
                 folder.mkdir(parents=True)
-                write_result(RunFolder(folder).result, _result(rows.get(folder, {})))
+                write_result(RunFolder(folder).result, _result(found.get(folder)))
                 count += 1
     return count
+
+
+def lost(plan: Plan, scores: Path) -> list[str]:
+    """The recorded runs of a plan that are not finished below its folder, by name."""
+    recorded = _read(scores)
+    runs = [run for block in plan.blocks() for run in plan.testing(*block, {}) if is_scored(run)]
+    return [" / ".join(map(str, _key(run))) for run in runs if _key(run) in recorded and not run.done]
 
 
 def _weights(plan: Plan) -> dict[str, Path]:
@@ -56,27 +61,25 @@ def _weights(plan: Plan) -> dict[str, Path]:
     return {" / ".join(block): plan.place(*block) / WEIGHTS for block in plan.blocks()}
 
 
-def _result(row: dict[str, str]) -> dict[str, Any]:
+def _result(score: Score | None) -> dict[str, Any]:
     """Of a run; nothing is recorded of the teachers of controls."""
-    if not row:
+    if score is None:
         return {"recorded": True}
     return {
         "recorded": True,
-        "split_digest": row["split"],
-        "primary_metric": row["metric"],
-        "metrics": {row["metric"]: float(row["value"])},
-        "train_samples": int(row["train_samples"]),
-        "samples": int(row["test_samples"]),
+        "split_digest": score.split,
+        "primary_metric": score.metric,
+        "metrics": {score.metric: score.value},
+        "train_samples": score.train_samples,
+        "samples": score.test_samples,
     }
 
 
-def _key(cell: Cell, entry: str) -> Key:
-    return cell.data, cell.regime, cell.fold, cell.seed, entry
+def _key(run: Run) -> Key:
+    return run.cell.data, run.cell.regime, run.cell.fold, run.cell.seed, run.entry
 
 
-def _read(path: Path) -> dict[Key, dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return {
-            (row["data"], row["regime"], int(row["fold"]), int(row["seed"]), row["entry"]): row
-            for row in csv.DictReader(file)
-        }
+def _read(path: Path) -> dict[Key, Score]:
+    """The recorded scores by run; none without a record."""
+    found = read_scores(path) if path.is_file() else []
+    return {(score.data, score.regime, score.fold, score.seed, score.entry): score for score in found}

@@ -1,16 +1,14 @@
 """The report of a comparison, in Markdown, and with its figure and page on disk."""
 
-import csv
 import logging
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
 
 from pkdot.comparison.document import Section, document
 from pkdot.comparison.figure import draw
 from pkdot.comparison.page import html
-from pkdot.comparison.scores import Score
+from pkdot.comparison.scores import Score, write_scores
 from pkdot.comparison.tables import Table
 
 log = logging.getLogger(__name__)
@@ -58,18 +56,10 @@ def write_report(
     page = html(scores, title=title, command=command, notes=notes, figure=figure)
     out.mkdir(parents=True, exist_ok=True)
     (out / "report.html").write_text(page, encoding="utf-8")
-    _write_scores(scores, out / "scores.csv")
+    write_scores(scores, out / "scores.csv")
     path = out / "report.md"
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def _write_scores(scores: Sequence[Score], path: Path) -> None:
-    """A line a run, for other statistics than these."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Score)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(score) for score in scores)
 
 
 def _section(section: Section) -> str:

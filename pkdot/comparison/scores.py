@@ -1,8 +1,10 @@
 """What runs scored, the names of the entries that stand in every table, and runs paired by fold and seed."""
 
+import csv
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,44 @@ class Score:
     value: float
     train_samples: int
     test_samples: int
+
+
+def write_scores(scores: Iterable[Score], path: Path) -> None:
+    """A line of CSV for each run, for other statistics than these."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Score)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(score) for score in scores)
+
+
+def read_scores(path: Path) -> list[Score]:
+    """What ``write_scores`` wrote.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a line lacks a column, or has something else than a number where one belongs.
+    """
+    found = []
+    with path.open(encoding="utf-8", newline="") as file:
+        for number, row in enumerate(csv.DictReader(file), start=2):
+            try:
+                found.append(
+                    Score(
+                        data=row["data"],
+                        regime=row["regime"],
+                        entry=row["entry"],
+                        fold=int(row["fold"]),
+                        seed=int(row["seed"]),
+                        split=row["split"],
+                        metric=row["metric"],
+                        value=float(row["value"]),
+                        train_samples=int(row["train_samples"]),
+                        test_samples=int(row["test_samples"]),
+                    )
+                )
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{path}, line {number} is not a run's score: {error!r}") from error
+    return found
 
 
 @dataclass(frozen=True)

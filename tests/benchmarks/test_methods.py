@@ -1,4 +1,5 @@
 import importlib
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -9,6 +10,7 @@ from pkdot.comparison.grid import read_grid
 from pkdot.comparison.statistics import holm
 from pkdot.comparison.tables import p_value
 from tests.comparison.toys import comparison
+from tests.support import write_vectors
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -52,3 +54,58 @@ def test_the_recipe_is_corrected_over_the_data_sets_of_a_regime(methods: ModuleT
         corrected = holm([line.to_none.p for block in blocks for line in block.methods])
         own = [row for row in rows if row[0].endswith(regime)]
         assert [row[7] for row in own] == [p_value(p) for p in corrected]
+
+
+@pytest.fixture
+def published(methods: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The results of two toy grids, published from the folder ``work``."""
+    here = tmp_path / "here"
+    (here / "results").mkdir(parents=True)
+    (here / "conclusions.md").write_text("Use kd.")
+    data = write_vectors(tmp_path / "toy").as_posix()
+    for name in ("one", "two"):
+        grid = f'[sets.toy]\ndata = {{ source = "{data}" }}\noptim = {{ epochs = 1, batch_size = 16 }}\n'
+        grid += '[regimes."few labels"]\ndata = { labels = 0.4 }\n[entries.kd]\ndistill = { method = "kd" }\n'
+        (here / f"{name}.toml").write_text(grid)
+    flags = ("--seeds", "2", "--tune-seeds", "0", "--jobs", "2")
+    monkeypatch.setattr(methods, "PARTS", {name: methods.Part(name.title(), flags) for name in ("one", "two")})
+    monkeypatch.setattr(methods, "HERE", here)
+    monkeypatch.setattr(methods, "RESULTS", here / "results")
+    monkeypatch.chdir(tmp_path)
+    assert call(methods, monkeypatch, tmp_path / "work") == 0
+    return here / "results"
+
+
+def call(methods: ModuleType, monkeypatch: pytest.MonkeyPatch, work: Path, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["methods.py", "--work", str(work), *words])
+    code: int = methods.main()
+    return code
+
+
+def test_a_folder_that_lacks_recorded_runs_leaves_the_document_alone(
+    methods: ModuleType,
+    published: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    before = {path.name: path.read_bytes() for path in published.iterdir()}
+    assert {"methods.md", "one.csv", "two.csv"} <= set(before)
+    assert b"## One" in before["methods.md"]
+    assert b"## Two" in before["methods.md"]
+    for result in (tmp_path / "work" / "runs" / "two").rglob("kd/result.json"):
+        result.unlink()
+    assert call(methods, monkeypatch, tmp_path / "work", "--stage", "report") == 0
+    assert "2 runs of two, the first of them toy / few labels / 0 / 0 / kd" in capsys.readouterr().err
+    assert call(methods, monkeypatch, tmp_path / "new", "--parts", "one", "--stage", "report") == 2
+    assert {path.name: path.read_bytes() for path in published.iterdir()} == before
+
+    assert call(methods, monkeypatch, tmp_path / "new", "--parts", "one", "--recorded") == 0
+    assert "one: 1" in capsys.readouterr().err
+    assert (published / "methods.md").read_bytes() == before["methods.md"]
+    assert (published / "two.csv").read_bytes() == before["two.csv"]
+
+    (tmp_path / "new" / "runs" / "two" / "report.md").unlink()
+    assert call(methods, monkeypatch, tmp_path / "new", "--parts", "one", "--stage", "report") == 0
+    assert "missing here: two has no report." in capsys.readouterr().err
+    assert (published / "methods.md").read_bytes() == before["methods.md"]

@@ -1,9 +1,10 @@
 import math
+from pathlib import Path
 
 import pytest
 
 from pkdot.comparison.analysis import analyse
-from pkdot.comparison.scores import Score, blocks
+from pkdot.comparison.scores import Score, blocks, read_scores, write_scores
 from tests.comparison.toys import comparison, score
 
 
@@ -61,3 +62,22 @@ def test_seeds_on_the_very_same_samples_are_one_split_and_test_nothing() -> None
 def test_scores_that_do_not_fit_together_are_named(scores: list[Score], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         blocks(scores)
+
+
+def test_scores_on_disk_read_back_as_they_were(tmp_path: Path) -> None:
+    scores = [*comparison({"ot+kd, odd": 1 / 3}), score('kd, "best"', 5e-324, fold=3, seed=-1)]
+    write_scores(scores, tmp_path / "scores.csv")
+    assert read_scores(tmp_path / "scores.csv") == scores
+    write_scores([score("kd", math.nan)], tmp_path / "scores.csv")
+    assert math.isnan(read_scores(tmp_path / "scores.csv")[0].value)
+    write_scores([], tmp_path / "scores.csv")
+    assert read_scores(tmp_path / "scores.csv") == []
+
+
+@pytest.mark.parametrize(("old", "new"), [(",100\n", "\n"), (",100\n", ",many\n"), ("value", "score")])
+def test_what_is_not_a_score_on_disk_is_named_by_its_line(tmp_path: Path, old: str, new: str) -> None:
+    path = tmp_path / "scores.csv"
+    write_scores([score("kd", 0.5)], path)
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=r"scores\.csv, line 2 is not a run's score"):
+        read_scores(path)
