@@ -54,23 +54,27 @@ def draw(scores: Iterable[Score], path: Path) -> Path:
     """
     canvas = _canvas()
     analysis = analyse(scores)
-    rows = _rows(analysis.blocks)
-    heights = [FRAME + ROW * max(map(_lines, row)) for row in rows]
-    width = WIDTH * max(len(rows[0]), 1.4 if analysis.ranks else 1)
+    columns = _columns(analysis.blocks)
+    width = WIDTH * max(len(columns), 1.4 if analysis.ranks else 1)
     handles = _handles()
-    columns = 3 if width > WIDTH else 2
-    parts = [KEY * math.ceil(len(handles) / columns), sum(heights)]
+    side_by_side = 3 if width > WIDTH else 2
+    height = max(map(_height, columns))
+    parts = [KEY * math.ceil(len(handles) / side_by_side), height]
     if analysis.ranks:
         parts.append(height_of(analysis.ranks))
     picture = canvas(figsize=(width, sum(parts)), dpi=150, layout="constrained")
     below = picture.subfigures(len(parts), 1, squeeze=False, height_ratios=parts)[:, 0]
-    below[0].legend(handles=handles, loc="center", ncols=columns, fontsize=SMALL, frameon=False)
-    panels = below[1].subplots(len(rows), len(rows[0]), squeeze=False, height_ratios=heights)
-    for axes, block in zip_longest(panels.flat, analysis.blocks):
-        if block is None:
-            axes.set_axis_off()
-        else:
-            _forest(axes, block)
+    below[0].legend(handles=handles, loc="center", ncols=side_by_side, fontsize=SMALL, frameon=False)
+    for room, blocks in zip(below[1].subfigures(1, len(columns), squeeze=False)[0], columns, strict=True):
+        heights = [ROW * _lines(block) for block in blocks]
+        if (rest := height - _height(blocks)) > ROW:
+            heights.append(rest)
+        panels = room.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for axes, block in zip_longest(panels, blocks):
+            if block is None:
+                axes.set_axis_off()
+            else:
+                _forest(axes, block)
     if analysis.ranks:
         draw_ranks(below[2].subplots(), analysis.ranks, short)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,10 +96,16 @@ def _canvas() -> "type[Figure]":
     return Figure
 
 
-def _rows(blocks: Sequence[BlockResult]) -> list[Sequence[BlockResult]]:
-    """Up to three panels side by side."""
-    columns = 2 if len(blocks) == 4 else min(len(blocks), 3)
-    return [blocks[start : start + columns] for start in range(0, len(blocks), columns)]
+def _columns(blocks: Sequence[BlockResult]) -> list[list[BlockResult]]:
+    """Up to three columns; a panel goes to the one that ends first, so that no neighbour stretches it."""
+    columns: list[list[BlockResult]] = [[] for _ in range(2 if len(blocks) == 4 else min(len(blocks), 3))]
+    for block in blocks:
+        min(columns, key=_height).append(block)
+    return columns
+
+
+def _height(blocks: Sequence[BlockResult]) -> float:
+    return sum(FRAME + ROW * _lines(block) for block in blocks)
 
 
 def _shown(block: BlockResult) -> list[tuple[str, Line]]:

@@ -28,6 +28,15 @@ def test_more_panels_make_a_larger_picture(tmp_path: Path) -> None:
     assert two[1] > one[1]
 
 
+@pytest.mark.filterwarnings("error")
+def test_short_panels_stand_below_each_other_beside_a_long_one(tmp_path: Path) -> None:
+    scores = comparison({f"method {number}": 0.0 for number in range(30)}, data=("long",), seeds=3)
+    beside = comparison({"kd": 0.0}, data=("one", "two"), seeds=3)
+    three = size(draw([*scores, *beside], tmp_path / "three.png"))
+    more = comparison({"kd": 0.0}, data=("one", "two", "three", "four", "five"), seeds=3)
+    assert size(draw([*scores, *more], tmp_path / "six.png")) == three
+
+
 @pytest.mark.parametrize("data", [("one",), ("one", "a long name, " * 3), ("one", "two", "three")])
 def test_nothing_is_cut_off_at_the_sides(data: tuple[str, ...], tmp_path: Path) -> None:
     pixels = image.imread(draw(comparison(EFFECTS, data=data, seeds=3), tmp_path / "figure.png"))
