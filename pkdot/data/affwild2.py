@@ -13,7 +13,7 @@ import bisect
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,7 @@ class AffWild2:
 
     def __init__(self, folder: Path, annotations: dict[str, list[Path]], config: DataConfig, name: str):
         self.folder = folder
+        self.annotations = annotations
         self.config = config
         self.schema = Schema(
             name=name,
@@ -113,6 +114,18 @@ class AffWild2:
         readings = {"video": self._video(window), "audio": self._audio(window)}
         return {name: torch.from_numpy(reading) for name, reading in readings.items() if reading is not None}
 
+    def contents(self) -> Iterator[Path]:
+        """Every file that the data set is read from: track by track annotation and pictures, then the sound."""
+        sounds: dict[Path, None] = {}
+        for file in (file for files in self.annotations.values() for file in files):
+            yield file
+            yield from sorted((self.folder / "cropped_aligned" / file.stem).glob("*.jpg"))
+            sounds[self._sound(file.stem)] = None
+        yield from (sound for sound in sounds if sound.is_file())
+
+    def _sound(self, track: str) -> Path:
+        return self.folder / "audio" / f"{video_of(track)}.wav"
+
     def _video(self, window: Window) -> NDArray[np.uint8] | None:
         folder = self.folder / "cropped_aligned" / window.track
         # Hundreds of windows list the same folder: names are listed much faster than paths.
@@ -126,7 +139,7 @@ class AffWild2:
         return read_frames([folder / f"{names[place]}.jpg" for place in places], self.config.image_size)
 
     def _audio(self, window: Window) -> NDArray[np.float32] | None:
-        path = self.folder / "audio" / f"{video_of(window.track)}.wav"
+        path = self._sound(window.track)
         if not path.is_file():
             return None
         rate, sound = read_wav(path)

@@ -9,7 +9,7 @@
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,7 @@ class BioVid:
         if not rows:
             raise ValueError(f"{folder}: samples.csv lists no sample of the classes {', '.join(classes)}.")
         self.folder = folder
+        self.table = rows[0].path
         self.config = config
         self.channels = CHANNELS[config.part]
         self.schema = Schema(
@@ -109,19 +110,36 @@ class BioVid:
         readings = {"video": self._video(record), "physio": self._physio(record)}
         return {name: reading for name, reading in readings.items() if reading is not None}
 
+    def contents(self) -> Iterator[Path]:
+        """Every file that the data set is read from, in the order of samples.csv."""
+        yield self.table
+        for record in self.records:
+            frames = self._frame_folder(record)
+            yield from sorted(frames.glob("img_*.jpg")) if frames.is_dir() else ()
+            single = [self._biosignals(record)] if frames.is_dir() else [self._film(record), self._biosignals(record)]
+            yield from (file for file in single if file.is_file())
+
+    def _frame_folder(self, record: Record) -> Path:
+        return self.folder / "video_frames" / record.subject / record.id
+
+    def _film(self, record: Record) -> Path:
+        return self.folder / "video" / record.subject / f"{record.id}.mp4"
+
+    def _biosignals(self, record: Record) -> Path:
+        return self.folder / "biosignals_filtered" / record.subject / f"{record.id}_bio.csv"
+
     def _video(self, record: Record) -> Tensor | None:
         count, size = self.config.frames, self.config.image_size
-        folder = self.folder / "video_frames" / record.subject / record.id
+        folder, film = self._frame_folder(record), self._film(record)
         if folder.is_dir():
             files = sorted(folder.glob("img_*.jpg"))
             if not files:
                 raise ValueError(f"{folder}: expected frames img_00001.jpg and on, found none.")
             return torch.from_numpy(read_frames([files[i] for i in evenly_spaced(len(files), count)], size))
-        film = self.folder / "video" / record.subject / f"{record.id}.mp4"
         return torch.from_numpy(read_mp4(film, count, size)) if film.is_file() else None
 
     def _physio(self, record: Record) -> Tensor | None:
-        path = self.folder / "biosignals_filtered" / record.subject / f"{record.id}_bio.csv"
+        path = self._biosignals(record)
         if not path.is_file():
             return None
         signal = read_numbers(path, self.channels, "\t")

@@ -1,7 +1,7 @@
 """One sample's stream from a file or from a row of an array, in the shape in which models receive it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -180,11 +180,19 @@ def _read_table(path: Path) -> NDArray[np.float32]:
 def _read_clip(path: Path, config: DataConfig) -> NDArray[np.uint8]:
     if path.suffix.lower() in FILMS:
         return read_mp4(path, config.frames, config.image_size)
-    pictures = sorted((file for file in path.glob("*") if file.is_file()), key=_by_number) if path.is_dir() else []
+    pictures = list(files_behind(path)) if path.is_dir() else []
     if not pictures:
         raise ValueError(f"{path}: expected .npy, {', '.join(FILMS)} or a folder of pictures.")
     chosen = [pictures[int(i)] for i in evenly_spaced(len(pictures), config.frames)]
     return read_frames(chosen, config.image_size)
+
+
+def files_behind(path: Path) -> Iterator[Path]:
+    """The file itself, or the files of a folder of pictures in their order."""
+    if path.is_dir():
+        yield from sorted((file for file in path.glob("*") if file.is_file()), key=_by_number)
+    else:
+        yield path
 
 
 def _by_number(file: Path) -> list[tuple[int, str]]:

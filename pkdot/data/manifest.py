@@ -4,7 +4,7 @@ import csv
 import difflib
 import math
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pkdot.config import DataConfig
 from pkdot.data.batch import Kind, Modality, Record, Schema
-from pkdot.data.files import MappedArray, check_stream, read_file
+from pkdot.data.files import MappedArray, check_stream, files_behind, read_file
 from pkdot.data.splits import SPLITS
 from pkdot.data.tables import Row
 from pkdot.tasks import LOSSES_OF_KIND, Task
@@ -89,6 +89,17 @@ class Manifest:
         if len(arrays) < len(self.streams):
             return None
         return {name: array[indices] for name, array in arrays.items()}
+
+    def contents(self) -> Iterator[Path]:
+        """Every file that the data set is read from, once, in an order that its tables decide."""
+        yield self.folder / "dataset.toml"
+        yield self.rows[0].path
+        sources: dict[Path, None] = {}
+        for stream in self.streams.values():
+            found = stream.files if stream.array is None else (stream.array.path,)
+            sources.update(dict.fromkeys(path for path in found if path is not None))
+        for source in sources:
+            yield from files_behind(source)
 
 
 @dataclass(frozen=True)

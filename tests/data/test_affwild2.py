@@ -245,3 +245,14 @@ def test_a_broken_picture_and_a_broken_sound_are_named(root):
 def test_records_of_a_track_are_in_the_order_of_time(root):
     for one, other in pairwise(open_at(root).records):
         assert one.id[:-6] != other.id[:-6] or one.id < other.id
+
+
+def test_contents_are_annotations_pictures_and_sounds(root):
+    sound = write_sound(root, "5-10-640x360", np.zeros(RATE, np.int16))
+    found = list(open_at(root).contents())
+    assert len(found) == len(set(found))
+    assert found[-1] == sound
+    assert found[0].name == "5-10-640x360_left.txt"
+    assert found[1:41] == [root / "cropped_aligned" / found[0].stem / f"{number:05d}.jpg" for number in range(1, 41)]
+    assert sum(file.suffix == ".txt" for file in found) == 5
+    assert sum(file.suffix == ".jpg" for file in found) == 4 * 40 + 35

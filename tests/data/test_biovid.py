@@ -258,3 +258,19 @@ def test_blanks_around_names_are_no_part_of_them(root):
 def test_a_folder_without_the_layout_is_refused(tmp_path, path):
     with pytest.raises(ValueError, match=r"--data biovid:PATH|expected PartA/starting_point/samples.csv"):
         open_at(path if path is None else tmp_path / path)
+
+
+def test_contents_are_the_files_of_the_listed_samples(root):
+    dataset = open_at(root)
+    first, second = dataset.records[:2]
+    signal_file(root, first).unlink()
+    shutil.rmtree(root / "PartA" / "video_frames" / second.subject / second.id)
+    film = root / "PartA" / "video" / second.subject / f"{second.id}.mp4"
+    film.parent.mkdir(parents=True)
+    film.write_bytes(b"film")
+    found = list(dataset.contents())
+    frames = root / "PartA" / "video_frames" / first.subject / first.id
+    assert found[0] == root / "PartA" / "starting_point" / "samples.csv"
+    assert found[1:7] == [frames / f"img_{number:05d}.jpg" for number in range(1, 7)]
+    assert found[7:9] == [film, signal_file(root, second)]
+    assert len(found) == 9 + 2 * 7

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pkdot.config import DataConfig
 from pkdot.data.batch import MultimodalDataset
@@ -301,3 +302,17 @@ def test_files_of_different_shapes_are_named(folder: Path) -> None:
 def test_a_manifest_needs_a_folder() -> None:
     with pytest.raises(ValueError, match="needs its folder"):
         Manifest.open(None, DataConfig())
+
+
+def test_contents_are_the_files_that_are_read(folder: Path) -> None:
+    edit(folder / "dataset.toml", 'privileged = ["gyroscope"]', 'privileged = ["gyroscope", "film"]')
+    with (folder / "dataset.toml").open("a") as toml:
+        toml.write('[modalities.film]\nkind = "video"\nsource = "files"\n')
+    rows = ["id,subject,exercise,gyroscope,film", "a,anna,row,gyro/d.npy,clip", "b,anna,press,,", "c,bert,,,", ""]
+    (folder / "samples.csv").write_text("\n".join([*rows[:-1], "d,carl,press,gyro/a.npy,clip"]))
+    (folder / "clip").mkdir()
+    for number in (10, 2, 1):
+        Image.new("RGB", (8, 8)).save(folder / "clip" / f"{number}.png")
+    found = [str(path.relative_to(folder)) for path in open_manifest(folder).contents()]
+    files = ["gyro/d.npy", "gyro/a.npy", "clip/1.png", "clip/2.png", "clip/10.png"]
+    assert found == ["dataset.toml", "samples.csv", "accelerometer.npy", *files]
