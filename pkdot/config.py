@@ -188,8 +188,8 @@ class ModelConfig:
 class OptimConfig:
     """The optimiser: AdamW, linear warm-up, cosine decay."""
 
-    epochs: Annotated[int, arg(aliases=["--epochs"])] = 20
-    """Passes over the training split (number)."""
+    epochs: Annotated[int | Literal["auto"], arg(aliases=["--epochs"])] = "auto"
+    """Passes over the training split (number). auto: enough for some hundreds of steps, more of them on small data."""
     batch_size: int = 32
     """Samples per step, over all processes together (number)."""
     lr: float = 2e-3
@@ -200,21 +200,23 @@ class OptimConfig:
     """Share of the steps over which the learning rate rises (0 to 1)."""
     clip: float = 1.0
     """Largest gradient norm."""
-    patience: int = 8
-    """Epochs without a better validation score before training stops (number)."""
+    patience: int | Literal["auto"] = "auto"
+    """Epochs without a better validation score before training stops (number). auto: 0.4 of the epochs, at least 8."""
     task_loss: Literal["auto", "cross-entropy", "corn", "ccc", "mse"] = "auto"
     """auto: cross-entropy for classes and levels, 1 - CCC for regression. corn keeps the order of the levels."""
     amp: bool = True
     """bfloat16 autocast where the device gains by it (CUDA)."""
 
     def __post_init__(self) -> None:
-        check_range("epochs", self.epochs, 1, 10**6)
+        if self.epochs != "auto":
+            check_range("epochs", self.epochs, 1, 10**6)
         check_range("batch_size", self.batch_size, 1, 10**6)
         check_range("lr", self.lr, 0.0, 1e3, open_low=True)
         check_range("weight_decay", self.weight_decay, 0.0, 1e3)
         check_range("warmup", self.warmup, 0.0, 1.0)
         check_range("clip", self.clip, 0.0, 1e9, open_low=True)
-        check_range("patience", self.patience, 1, 10**6)
+        if self.patience != "auto":
+            check_range("patience", self.patience, 1, 10**6)
 
 
 @dataclass

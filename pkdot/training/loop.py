@@ -22,6 +22,7 @@ from pkdot.training.checkpoints import load_state, save_model, save_state
 from pkdot.training.interrupt import Interrupted, stop_requests
 from pkdot.training.logbook import LogBook
 from pkdot.training.run_folder import RunFolder
+from pkdot.training.schedule import learning_rate, length
 
 
 class Objective(Protocol):
@@ -96,7 +97,7 @@ def fit(
     """
     optimizer = torch.optim.AdamW(parameter_groups(objective.trained, optim.weight_decay), lr=optim.lr)
     progress = _restore(folder.last, objective, optimizer) if folder.last.exists() else Progress()
-    steps, total = len(train), len(train) * optim.epochs
+    steps, total = len(train), len(train) * length(optim)[0]
     bar = tqdm(total=total, initial=progress.epoch * steps + progress.step, desc=title, unit="step", disable=None)
     with LogBook(folder, rows=progress.rows, step=progress.epoch * steps) as log, stop_requests() as stop, bar:
         while not progress.finished:
@@ -165,22 +166,15 @@ def _end_epoch(
     if (metrics["score"], -metrics["loss"]) > (progress.score, -progress.tie):
         progress.score, progress.tie, progress.best_epoch = metrics["score"], metrics["loss"], epoch
         save_model(folder.best, objective.model, {**metadata, "epoch": epoch, "validation": metrics})
-    rate = learning_rate(done - 1, steps * optim.epochs, optim)
+    epochs, patience = length(optim)
+    rate = learning_rate(done - 1, steps * epochs, optim)
     means = {name: total / steps for name, total in progress.sums.items()}
     log.row({"epoch": epoch, "step": done, "lr": rate, "train": means, "val": metrics})
     log.scalars({f"train/{name}": value for name, value in means.items()}, done)
     log.scalars({f"val/{name}": value for name, value in metrics.items()} | {"lr": rate}, done)
     progress.epoch, progress.step, progress.sums, progress.rows = epoch + 1, 0, {}, log.rows
-    progress.finished = progress.epoch >= optim.epochs or epoch - progress.best_epoch >= optim.patience
+    progress.finished = progress.epoch >= epochs or epoch - progress.best_epoch >= patience
     return metrics
-
-
-def learning_rate(step: int, total: int, optim: OptimConfig) -> float:
-    """Linear warm-up to ``optim.lr``, then half a cosine down to zero at ``total`` steps."""
-    warmup = max(1, round(optim.warmup * total))
-    if step < warmup:
-        return optim.lr * (step + 1) / warmup
-    return optim.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from pkdot.training.objectives import Hallucinates, StudentObjective
 from pkdot.training.pictures import StructurePictures
 from pkdot.training.preparation import Prepared, check_same_data, prepare
 from pkdot.training.run_folder import RunFolder, new_run_folder, open_run_folder, removed_unless_resumable
+from pkdot.training.schedule import resolved
 from pkdot.training.teacher import RunResult, describe, preload, test, train_teacher
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ def train_student(config: StudentRunConfig, prepared: Prepared, folder: RunFolde
     folder = folder or (open_run_folder(config.run.resume) if config.run.resume else None)
     if folder and folder.result.exists():
         return RunResult(folder, read_result(folder.result))
+    config = replace(config, optim=resolved(config.optim, len(prepared.splits.train)))
     device = prepare_device(config.run)
     schema, seed = prepared.schema, config.run.seed
     names = schema.prevalent

@@ -16,6 +16,7 @@ from pkdot.training.loop import fit
 from pkdot.training.objectives import TeacherObjective
 from pkdot.training.preparation import Prepared, prepare
 from pkdot.training.run_folder import RunFolder, new_run_folder, open_run_folder, removed_unless_resumable
+from pkdot.training.schedule import resolved
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def train_teacher(
     if folder and folder.result.exists():
         return RunResult(folder, read_result(folder.result))
     prepared = prepared or prepare(config.data, config.optim, config.run.seed)
+    config = replace(config, optim=resolved(config.optim, len(prepared.splits.train)))
     if not config.privileged:
         prepared = replace(prepared, schema=prepared.schema.prevalent_only())
     torch.manual_seed(config.run.seed)

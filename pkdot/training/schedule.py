@@ -1,0 +1,42 @@
+"""How long a run trains, and the learning rate of each of its steps."""
+
+import math
+from dataclasses import replace
+
+from pkdot.config import OptimConfig
+
+STEPS = 280
+"""Steps that ``epochs = "auto"`` aims at: benchmarks/results/epochs.md has how they were found."""
+LEAST_EPOCHS, MOST_EPOCHS = 20, 200
+"""Limits of ``epochs = "auto"``."""
+LEAST_PATIENCE, PATIENCE_SHARE = 8, 0.4
+"""``patience = "auto"`` waits for this share of the epochs, and for so many at least."""
+
+
+def resolved(optim: OptimConfig, samples: int) -> OptimConfig:
+    """The settings with numbers in place of "auto", for a training split of ``samples``, labelled or not.
+
+    Numbers stay as they are. A run that writes down what comes of this repeats it whatever "auto" means by then.
+    """
+    epochs, patience = optim.epochs, optim.patience
+    if epochs == "auto":
+        steps = max(1, math.ceil(samples / optim.batch_size))
+        epochs = min(max(math.ceil(STEPS / steps), LEAST_EPOCHS), MOST_EPOCHS)
+    if patience == "auto":
+        patience = max(LEAST_PATIENCE, math.ceil(PATIENCE_SHARE * epochs))
+    return replace(optim, epochs=epochs, patience=patience)
+
+
+def length(optim: OptimConfig) -> tuple[int, int]:
+    """Epochs and patience of settings that are resolved. Raises ``ValueError`` for others."""
+    if optim.epochs == "auto" or optim.patience == "auto":
+        raise ValueError(f"epochs {optim.epochs!r} and patience {optim.patience!r}: expected numbers.")
+    return optim.epochs, optim.patience
+
+
+def learning_rate(step: int, total: int, optim: OptimConfig) -> float:
+    """Linear warm-up to ``optim.lr``, then half a cosine down to zero at ``total`` steps."""
+    warmup = max(1, round(optim.warmup * total))
+    if step < warmup:
+        return optim.lr * (step + 1) / warmup
+    return optim.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
