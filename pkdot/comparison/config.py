@@ -6,6 +6,9 @@ from typing import Literal
 
 from pkdot.config import check_range
 
+FIRST_TUNE_SEED = 100_000
+"""Seeds from here on serve to choose weights, and no others."""
+
 
 class RunsFailed(Exception):
     """Some runs of a comparison ended with an error; the others were made."""
@@ -61,8 +64,8 @@ class CompareConfig:
     """List what would be run, and run nothing."""
 
     def __post_init__(self) -> None:
-        check_range("seeds", self.seeds, 1, 10**6)
-        check_range("first_seed", self.first_seed, 0, 10**5)
+        check_range("first_seed", self.first_seed, 0, FIRST_TUNE_SEED - 1)
+        check_range("seeds", self.seeds, 1, FIRST_TUNE_SEED - self.first_seed)
         check_range("tune_seeds", self.tune_seeds, 0, 10**6)
         if self.jobs != "auto":
             check_range("jobs", self.jobs, 1, 4096)

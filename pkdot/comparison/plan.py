@@ -6,17 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from pkdot.comparison.config import CompareConfig
+from pkdot.comparison.config import FIRST_TUNE_SEED, CompareConfig
 from pkdot.comparison.grid import Entry, Grid, Settings, TeacherKind, run_config
 from pkdot.comparison.scores import ALL_LABELS, CONTROLS, TEACHER
-from pkdot.config import StudentRunConfig, TeacherRunConfig
+from pkdot.config import StudentRunConfig, TeacherRunConfig, check_range
 from pkdot.data import open_dataset
 from pkdot.data.splits import fold_members
 from pkdot.tasks import Task
 from pkdot.training.distillation import build_criteria
-
-FIRST_TUNE_SEED = 100_000
-"""Seeds from here on serve to choose weights, and no others."""
 
 Stage = Literal["tune", "test"]
 
@@ -108,6 +105,8 @@ class Plan:
         for kind, names in (("data sets", grid.sets), ("regimes", grid.regimes), ("entries", grid.entries)):
             if len({slug(name) for name in names}) < len(names):
                 raise ValueError(f"two {kind} would share a folder: {', '.join(names)}.")
+        for data, seeds in grid.seeds.items():
+            check_range(f"sets.{data}.seeds", seeds, 1, FIRST_TUNE_SEED - config.first_seed)
 
     def _misfits(self) -> dict[tuple[str, str], str]:
         return {
