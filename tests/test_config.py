@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from pkdot.checks import check_choice, check_range, names_in
 from pkdot.config import (
     DataConfig,
     DistillConfig,
@@ -12,9 +13,6 @@ from pkdot.config import (
     RunConfig,
     StudentRunConfig,
     TeacherRunConfig,
-    check_choice,
-    check_range,
-    names_in,
 )
 
 

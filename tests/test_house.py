@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 import pkdot
-from pkdot.config import names_in
+from pkdot.checks import names_in
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
@@ -27,6 +27,7 @@ FLOORS = [
     ["pkdot.metrics"],
     ["pkdot.distributed"],
     ["pkdot.config"],
+    ["pkdot.checks"],
 ]
 """From the roof to the ground; what stands in one list may not import each other."""
 
@@ -108,8 +109,8 @@ def test_names_are_read_from_the_source_as_they_stand_in_the_dict(
 ) -> None:
     live = list(getattr(importlib.import_module(module), dictionary))
     assert list(names_in(module, dictionary)) == live
-    monkeypatch.setattr("pkdot.config.sys", ModuleType("sys"))
-    monkeypatch.setattr("pkdot.config.sys.modules", {}, raising=False)
+    monkeypatch.setattr("pkdot.checks.sys", ModuleType("sys"))
+    monkeypatch.setattr("pkdot.checks.sys.modules", {}, raising=False)
     assert list(names_in(module, dictionary)) == live
 
 

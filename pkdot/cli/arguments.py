@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from pkdot.config import read_toml
+from pkdot.checks import read_toml
 
 Config = TypeVar("Config")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pkdot.config import check_range
+from pkdot.checks import check_range
 
 FIRST_TUNE_SEED = 100_000
 """Seeds from here on serve to choose weights, and no others."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pkdot.checks import check_choice, read_toml
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.scores import ALL_LABELS, NONE, PREVALENT_TEACHER, SELF_TRAINING
 from pkdot.config import (
@@ -24,9 +25,7 @@ from pkdot.config import (
     OptimConfig,
     RunConfig,
     StudentRunConfig,
-    check_choice,
     parse_method,
-    read_toml,
 )
 
 Settings = Mapping[str, Mapping[str, Any]]

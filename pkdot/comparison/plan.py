@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from pkdot.checks import check_range
 from pkdot.comparison.config import FIRST_TUNE_SEED, CompareConfig
 from pkdot.comparison.grid import Entry, Grid, Settings, TeacherKind, run_config
 from pkdot.comparison.scores import ALL_LABELS, CONTROLS, TEACHER
-from pkdot.config import StudentRunConfig, TeacherRunConfig, check_range
+from pkdot.config import StudentRunConfig, TeacherRunConfig
 from pkdot.data import open_dataset
 from pkdot.data.splits import fold_members
 from pkdot.tasks import Task

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Protocol
 
-from pkdot.config import DataConfig, check_choice
+from pkdot.checks import check_choice
+from pkdot.config import DataConfig
 from pkdot.data.affwild2 import AffWild2
 from pkdot.data.batch import MultimodalDataset
 from pkdot.data.biovid import BioVid

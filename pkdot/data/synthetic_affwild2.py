@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.io import wavfile
 from tqdm import tqdm
 
-from pkdot.config import DataConfig, check_range
+from pkdot.checks import check_range
+from pkdot.config import DataConfig
 from pkdot.data import affect, courses, faces, media
 from pkdot.data.affect import AUDIO_HZ, AffectStory, Feelings, detector_gaps, draw_feelings, film_feelings, speak
 from pkdot.data.affwild2 import INVALID, AffWild2

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pkdot.config import DataConfig, check_range
+from pkdot.checks import check_range
+from pkdot.config import DataConfig
 from pkdot.data import courses, faces, media, pain
 from pkdot.data.biovid import CHANNELS, LEVELS, RATE_HZ, SAMPLES, BioVid
 from pkdot.data.cache import cached_folder, recipe_digest

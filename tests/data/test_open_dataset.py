@@ -1,6 +1,7 @@
 import pytest
 
-from pkdot.config import DataConfig, names_in
+from pkdot.checks import names_in
+from pkdot.config import DataConfig
 from pkdot.data import DATASETS, open_dataset
 from pkdot.data.biovid import BioVid
 from pkdot.data.synthetic_biovid import SyntheticBioVidSpec, write_synthetic_biovid
