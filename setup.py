@@ -5,7 +5,7 @@ from setuptools import Extension, setup
 NATIVE = Extension(
     "pkdot.transport._native",
     sources=["pkdot/transport/_native.c"],
-    depends=["pkdot/transport/_sinkhorn.h", "pkdot/transport/_anderson.h"],
+    depends=[f"pkdot/transport/{name}.h" for name in ("_anderson", "_sinkhorn", "_term")],
     extra_compile_args=["-O3", "-std=gnu11", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"],
     libraries=["m", "pthread", "dl"],
     py_limited_api=True,

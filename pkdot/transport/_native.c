@@ -192,6 +192,7 @@ static inline float series_float(float r) {
     return 1 + r * (1 + r * (0.5f + r * (1 / 6.f + r * (1 / 24.f + r * (1 / 120.f + r * (1 / 720.f))))));
 }
 #include "_sinkhorn.h"
+#include "_term.h"
 #undef REAL
 #undef BITS
 #undef NAME
@@ -225,6 +226,7 @@ static inline double series_double(double r) {
     return 1 + r * (1 + r * p);
 }
 #include "_sinkhorn.h"
+#include "_term.h"
 
 /* The whole call: P problems, of which the terms xy, or xy and xx, or xy, xx and yy. Each term has its own place in the
  * results, P problems one after the other; a cloud stands in at most two terms, and so do its gradients. */
