@@ -102,9 +102,9 @@ def test_weights_are_chosen_on_validation_and_then_frozen(finished: tuple[Compar
     weights = json.loads(path.read_text())
     assert set(weights) == {"ot", "kd", "self-training", "kd from prevalent teacher"}
     for name, choice in weights.items():
-        assert choice["factor"] == min(choice["validation"], key=lambda f: (-choice["validation"][f], float(f))) or (
-            str(choice["factor"]) in (f"{float(f)}" for f in choice["validation"])
-        ), name
+        means = {float(factor): mean for factor, mean in choice["validation"].items()}
+        assert means.keys() == set(config.tune)
+        assert choice["factor"] == min(means, key=lambda factor: (-means[factor], factor)), name
     frozen = {**weights, "ot": {**weights["ot"], "factor": 3.0}}
     path.write_text(json.dumps(frozen))
     plan = Plan(grid_of(config), config)
