@@ -9,8 +9,9 @@ from pkdot.comparison.compare import is_scored
 from pkdot.comparison.plan import Cell, Plan, Run
 from pkdot.comparison.scores import Score, read_scores
 from pkdot.comparison.tuning import WEIGHTS
+from pkdot.storage import write_text
 from pkdot.training.evaluation import write_result
-from pkdot.training.run_folder import RunFolder, write_text
+from pkdot.training.run_folder import RunFolder
 
 Key = tuple[str, str, int, int, str]
 
@@ -72,6 +73,7 @@ def _result(score: Score | None) -> dict[str, Any]:
         "metrics": {score.metric: score.value},
         "train_samples": score.train_samples,
         "samples": score.test_samples,
+        "pooled": score.pooled,
     }
 
 

@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from pkdot.comparison.plan import Run
 from pkdot.config import DataConfig, StudentRunConfig
+from pkdot.storage import write_text
 from pkdot.training.interrupt import Interrupted
 from pkdot.training.preparation import prepare
-from pkdot.training.run_folder import RunFolder, write_text
+from pkdot.training.run_folder import RunFolder
 from pkdot.training.student import train_student
 from pkdot.training.teacher import train_teacher
 

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from pkdot.comparison.plan import Plan, Run
-from pkdot.training.run_folder import write_text
+from pkdot.storage import write_text
 
 WEIGHTS = "weights.json"
 

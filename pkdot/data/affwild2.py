@@ -59,6 +59,7 @@ class AffWild2:
 
     def __init__(self, folder: Path, annotations: dict[str, list[Path]], config: DataConfig, name: str):
         self.folder = folder
+        self.generated = ""
         self.annotations = annotations
         self.config = config
         self.schema = Schema(

@@ -55,6 +55,7 @@ class BioVid:
         if not rows:
             raise ValueError(f"{folder}: samples.csv lists no sample of the classes {', '.join(classes)}.")
         self.folder = folder
+        self.generated = ""
         self.table = rows[0].path
         self.config = config
         self.channels = CHANNELS[config.part]

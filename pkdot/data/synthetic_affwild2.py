@@ -117,7 +117,9 @@ class SyntheticAffWild2:
         spec = SyntheticAffWild2Spec()
         name = f"affwild2-seed{spec.seed}-{recipe_digest(spec, *_MAKERS)}"
         folder = cached_folder(config.cache_dir, name, lambda root: write_synthetic_affwild2(root, spec))
-        return AffWild2.read_layout(folder, config, name="synthetic-affwild2")
+        dataset = AffWild2.read_layout(folder, config, name="synthetic-affwild2")
+        dataset.generated = name
+        return dataset
 
 
 def _simulate_track(spec: SyntheticAffWild2Spec, video: int, track: int, name: str) -> Track:

@@ -132,7 +132,9 @@ class SyntheticBioVid:
         spec = default_spec(config)
         name = f"biovid-{spec.part}-{spec.levels}-seed{spec.seed}-{recipe_digest(spec, *_MAKERS)}"
         folder = cached_folder(config.cache_dir, name, lambda root: write_synthetic_biovid(root, spec))
-        return BioVid.read_layout(folder, config, name="synthetic-biovid")
+        dataset = BioVid.read_layout(folder, config, name="synthetic-biovid")
+        dataset.generated = name
+        return dataset
 
 
 def default_spec(config: DataConfig) -> SyntheticBioVidSpec:

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from pkdot.training.run_folder import write_text
+from pkdot.storage import write_bytes, write_text
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write a training state of tensors and plain values, replacing the older one only when it is on the disk."""
     content = io.BytesIO()
     torch.save({"digest": digest(state), "state": state}, content)
-    _write(path, content.getbuffer())
+    write_bytes(path, content.getbuffer())
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -40,7 +39,7 @@ def save_model(path: Path, model: nn.Module, metadata: dict[str, Any]) -> None:
     """Write a model's weights as safetensors with ``metadata`` in the header, and the metadata beside it as JSON."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     metadata = {**metadata, "sha256": digest(tensors)}
-    _write(path, save(tensors, {"pkdot": json.dumps(metadata)}))
+    write_bytes(path, save(tensors, {"pkdot": json.dumps(metadata)}))
     write_text(path.with_suffix(".json"), json.dumps(metadata, indent=2) + "\n")
 
 
@@ -57,15 +56,6 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if digest(tensors) != metadata.get("sha256"):
         raise ValueError(f"{path}: damaged model, its weights do not match their digest.")
     return tensors, metadata
-
-
-def _write(path: Path, content: bytes | memoryview) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def digest(value: Any) -> str:

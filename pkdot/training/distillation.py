@@ -14,6 +14,9 @@ from pkdot.model import Output
 from pkdot.tasks import Task
 from pkdot.training.alignment import TeacherPool
 
+_SIZES = ("student_width", "teacher_width", "samples")
+"""Parameters of losses that follow from the models and the data."""
+
 # Which setting of the command is a loss's temperature: they are measured in different units.
 _TEMPERATURES = {"ot": "temperature", "mt-ot": "temperature", "structure-kl": "temperature", "kd": "kd_temperature"}
 
@@ -21,7 +24,21 @@ _TEMPERATURES = {"ot": "temperature", "mt-ot": "temperature", "structure-kl": "t
 def build_criteria(
     config: DistillConfig, task: Task, *, student_width: int, teacher_width: int, samples: int
 ) -> dict[str, nn.Module]:
-    """The loss modules of ``config.method``.
+    """The loss modules of ``config.method``. Raises ``ValueError`` as :func:`loss_settings` does."""
+    sizes = dict(zip(_SIZES, (student_width, teacher_width, samples), strict=True))
+    criteria = {}
+    for name, settings in loss_settings(config, task).items():
+        kind = LOSSES[name]
+        known = {size: value for size, value in sizes.items() if size in accepted_settings(kind)}
+        try:
+            criteria[name] = kind(**known, **settings)
+        except TypeError as error:
+            raise ValueError(f"--set: {error}") from error
+    return criteria
+
+
+def loss_settings(config: DistillConfig, task: Task) -> dict[str, dict[str, Any]]:
+    """What ``config`` says to each loss of ``config.method``, by the names of the loss's own parameters.
 
     Raises:
         ValueError: a method does not fit the task, or a setting means nothing to any of them.
@@ -30,10 +47,10 @@ def build_criteria(
     for name, kind in kinds.items():
         _check_task(name, kind, task)
     settings: dict[str, dict[str, Any]] = {name: {} for name in kinds}
-    accepted = {name: _accepted(kind) for name, kind in kinds.items()}
-    sizes = {"student_width": student_width, "teacher_width": teacher_width, "samples": samples, "blur": config.blur}
+    accepted = {name: set(accepted_settings(kind)) for name, kind in kinds.items()}
     for name, found in settings.items():
-        found |= {size: value for size, value in sizes.items() if size in accepted[name]}
+        if "blur" in accepted[name]:
+            found["blur"] = config.blur
         if name in _TEMPERATURES:
             found["temperature"] = getattr(config, _TEMPERATURES[name])
         if name == "mad" and task.kind == "regression":
@@ -44,10 +61,7 @@ def build_criteria(
     for setting in config.settings:
         word, _, value = setting.partition("=")
         _give(word.strip(), _value(value.strip()), settings, accepted, f"--set {setting}")
-    try:
-        return {name: kind(**settings[name]) for name, kind in kinds.items()}
-    except TypeError as error:
-        raise ValueError(f"--set: {error}") from error
+    return settings
 
 
 def _check_task(name: str, kind: type[nn.Module], task: Task) -> None:
@@ -61,14 +75,16 @@ def _check_task(name: str, kind: type[nn.Module], task: Task) -> None:
         raise ValueError(f"method {name!r} needs at least {fewest} classes, and this task has {len(task.classes)}.")
 
 
-def _accepted(kind: type[nn.Module]) -> set[str]:
+def accepted_settings(kind: type[nn.Module]) -> dict[str, Any]:
+    """The parameters of a loss with their defaults; ``inspect.Parameter.empty`` stands where there is none."""
     if kind.__init__ is nn.Module.__init__:
-        return set()
-    parameters = inspect.signature(kind).parameters
-    names = {name for name, parameter in parameters.items() if parameter.kind != inspect.Parameter.VAR_KEYWORD}
-    if len(names) < len(parameters):
-        names |= set(inspect.signature(OTDistillLoss).parameters)
-    return names
+        return {}
+    parameters = dict(inspect.signature(kind).parameters)
+    further = [name for name, parameter in parameters.items() if parameter.kind == inspect.Parameter.VAR_KEYWORD]
+    for name in further:  # they go to the loss that it is built on
+        del parameters[name]
+        parameters = {**inspect.signature(OTDistillLoss).parameters, **parameters}
+    return {name: parameter.default for name, parameter in parameters.items()}
 
 
 def _give(
@@ -78,7 +94,7 @@ def _give(
     method, point, plain = word.rpartition(".")
     takers = [name for name in settings if plain in accepted[name] and (not point or name == method)]
     if not takers:
-        known = sorted(set().union(*accepted.values()) - {"student_width", "teacher_width", "samples", "gather"})
+        known = sorted(set().union(*accepted.values()) - {*_SIZES, "gather"})
         raise ValueError(
             f"{flag} means nothing to method {'+'.join(settings)!r}, which takes {', '.join(known) or 'no settings'}."
         )

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from pkdot.data.batch import Batch, Schema
 from pkdot.data.loader import Loader
 from pkdot.model import Output
+from pkdot.storage import write_text
 from pkdot.tasks import Task
-from pkdot.training.run_folder import write_text
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,9 @@ def write_result(path: Path, result: dict[str, Any]) -> None:
 def read_result(path: Path) -> dict[str, Any]:
     """A run's ``result.json``."""
     try:
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: no readable result; the run has not finished.") from error
+    if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict):
+        raise ValueError(f"{path}: not the result of a run; expected its metrics.")
     return result

@@ -1,6 +1,7 @@
 """The log book: ``metrics.jsonl``, which is the source of truth, and TensorBoard, which is for looking."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from pkdot.training.run_folder import RunFolder, write_text
+from pkdot.storage import write_text
+from pkdot.training.run_folder import RunFolder
 
 
 class LogBook:
@@ -32,12 +34,15 @@ class LogBook:
         """Append one JSON line. No clock time in it: equal runs leave equal files."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         self.rows += 1
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Curves for TensorBoard."""
         for tag, value in values.items():
             self._board.add_scalar(tag, value, step)
+        self._board.flush()
 
     def image(self, tag: str, pixels: np.ndarray[Any, Any], step: int) -> None:
         """A picture ``(height, width, 3)`` uint8 for TensorBoard."""

@@ -3,18 +3,24 @@
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
 from pkdot.config import DataConfig, OptimConfig
-from pkdot.data import open_dataset
 from pkdot.data.batch import MultimodalDataset, Record, Schema
+from pkdot.data.content import Opened
 from pkdot.data.inheritance import cache_for
 from pkdot.data.loader import Loader, SampleCache
 from pkdot.data.noise import with_label_noise
 from pkdot.data.splits import Splits, labelled_mask, split_dataset
+from pkdot.training.schedule import resolved
+
+FEW_LABELS_BALANCE, ALL_LABELS_BALANCE = 8.0, 0.5
+"""Factors on a balanced weight that served best with few and with all labels."""
 
 
 @dataclass
@@ -22,10 +28,13 @@ class Prepared:
     """What trainers share. Opening it reads records only; the test split's files are read through :meth:`test`.
 
     Attributes:
+        opened: the data set as it is on the disk.
+        dataset: the same, with label noise where that was asked for.
         schema: of the data set, with the task loss that was asked for.
         labelled: ``(n,)`` bool, which records keep their label.
     """
 
+    opened: Opened
     dataset: MultimodalDataset
     schema: Schema
     splits: Splits
@@ -73,20 +82,38 @@ class Prepared:
         """Share of the training samples that have a label."""
         return float(self.labelled[self.splits.train].mean())
 
+    def resolved(self, optim: OptimConfig) -> OptimConfig:
+        """The settings of the optimiser with numbers in place of "auto"."""
+        return resolved(optim, len(self.splits.train))
+
+    def balance(self, factor: float | Literal["auto"]) -> float:
+        """The factor on a balanced weight: few labels need more of the teacher."""
+        if factor != "auto":
+            return factor
+        return ALL_LABELS_BALANCE if self.label_share >= 0.5 else FEW_LABELS_BALANCE
+
+    @property
+    def content_digest(self) -> str:
+        """Names what the data set consists of, byte by byte. Raises ``ValueError`` for a file that cannot be read."""
+        return self.opened.digest
+
+    @cached_property
     def split_digest(self) -> str:
         """Names which samples are trained, selected and tested on; equal for a teacher and its students."""
         parts = (self.splits.train, self.splits.val, self.splits.test)
         return _digest([[record.id for record in self.records(part)] for part in parts])
 
+    @cached_property
     def label_digest(self) -> str:
         """Names which training samples have a label, and which."""
         labelled = self.splits.train[self.labelled[self.splits.train]]
         return _digest([[record.id, record.target] for record in self.records(labelled)])
 
 
-def prepare(data: DataConfig, optim: OptimConfig, seed: int) -> Prepared:
-    """Open, split and label a data set. Raises ``ValueError`` for whatever in it cannot be trained on."""
-    dataset = open_dataset(data)
+def prepare(data: DataConfig, optim: OptimConfig, seed: int, opened: Opened | None = None) -> Prepared:
+    """Open a data set unless it is given, split and label it. Raises ``ValueError`` for what cannot be trained on."""
+    opened = opened or Opened.of(data)
+    dataset = opened.dataset
     schema = replace(dataset.schema, task=dataset.schema.task.with_loss(optim.task_loss))
     splits = split_dataset(dataset.records, data)
     label_seed = data.split_seed if data.label_seed is None else data.label_seed
@@ -99,13 +126,13 @@ def prepare(data: DataConfig, optim: OptimConfig, seed: int) -> Prepared:
     if schema.task.kind == "regression":
         known = [dataset.records[int(index)].target for index in splits.train if labelled[index]]
         schema = replace(schema, task=schema.task.with_units(torch.tensor(known)))
-    return Prepared(dataset, schema, splits, labelled, data, optim.batch_size, seed, cache_for(data))
+    return Prepared(opened, dataset, schema, splits, labelled, data, optim.batch_size, seed, cache_for(data))
 
 
 def check_same_data(run: Path, schema: Schema, split_digest: str, prepared: Prepared) -> None:
     """Raise ``ValueError`` unless a teacher read the same modalities and held out the same samples."""
     check_schema(run, schema, prepared.schema)
-    if split_digest != prepared.split_digest():
+    if split_digest != prepared.split_digest:
         raise ValueError(
             f"{run}: this teacher was trained on another data set or split than {prepared.config.source!r} with "
             f"split_seed {prepared.config.split_seed}; it may have seen the test subjects."

@@ -1,7 +1,6 @@
 """The run folder: where everything that a run leaves behind lies, and how its config reads as TOML."""
 
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -17,6 +16,8 @@ from typing import Any
 import torch
 
 from pkdot.config import StudentRunConfig, TeacherRunConfig
+from pkdot.storage import locked, write_text
+from pkdot.training.fingerprint import Fingerprint, read_fingerprint
 
 COMMANDS = {TeacherRunConfig: "pkdot-train-teacher", StudentRunConfig: "pkdot-distill"}
 
@@ -35,6 +36,11 @@ class RunFolder:
     def config(self) -> Path:
         """The resolved settings; ``--recipe`` of this file repeats the run."""
         return self.path / "config.toml"
+
+    @property
+    def fingerprint(self) -> Path:
+        """All that decides the result, by which a run is reused or refused."""
+        return self.path / "fingerprint.json"
 
     @property
     def versions(self) -> Path:
@@ -76,11 +82,24 @@ class RunFolder:
         """The structure matrices of teacher and student, before and after."""
         return self.path / "structure.png"
 
-    def begin(self, config: TeacherRunConfig | StudentRunConfig) -> None:
-        """Write the resolved config and the versions, unless a resumed run has them already."""
-        if not self.config.exists():
-            write_text(self.versions, json.dumps(versions(), indent=2) + "\n")
-            write_text(self.config, to_toml(config))
+    def begin(self, config: TeacherRunConfig | StudentRunConfig, fingerprint: Fingerprint) -> None:
+        """Write the resolved config, the versions and the fingerprint; a resumed run has them, and must fit.
+
+        Raises:
+            ValueError: what is there was begun with other settings or data, or says nothing of them.
+        """
+        if self.config.exists():
+            self.check(fingerprint)
+            return
+        write_text(self.versions, json.dumps(versions(), indent=2) + "\n")
+        fingerprint.write(self.fingerprint)
+        write_text(self.config, to_toml(config))
+
+    def check(self, fingerprint: Fingerprint) -> None:
+        """Raise ``ValueError`` unless the run in this folder is the one that the fingerprint tells of."""
+        differing = read_fingerprint(self.fingerprint).differences(fingerprint)
+        if differing:
+            raise ValueError(f"{self.path}: was begun with other settings or data: {', '.join(differing)}.")
 
 
 def new_run_folder(out: Path, name: str) -> RunFolder:
@@ -108,21 +127,24 @@ def open_run_folder(path: Path) -> RunFolder:
 
 
 @contextmanager
-def removed_unless_resumable(folder: RunFolder) -> Iterator[None]:
-    """A run that fails before it has saved a state leaves nothing behind."""
-    try:
-        yield
-    except BaseException:
-        if not folder.last.exists() and not folder.result.exists():
-            shutil.rmtree(folder.path, ignore_errors=True)
-        raise
+def held(folder: RunFolder, config: TeacherRunConfig | StudentRunConfig, fingerprint: Fingerprint) -> Iterator[None]:
+    """Begin or resume a run that no other process may touch meanwhile.
 
+    A run that fails before it has saved a state leaves nothing behind.
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file in one step, so that a reader or a crash never meets half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    Raises:
+        FolderInUse: another process trains it.
+        ValueError: it cannot be resumed, as :meth:`RunFolder.begin` says.
+    """
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with locked(folder.path):
+        folder.begin(config, fingerprint)
+        try:
+            yield
+        except BaseException:
+            if not folder.last.exists() and not folder.result.exists():
+                shutil.rmtree(folder.path, ignore_errors=True)
+            raise
 
 
 def to_toml(config: TeacherRunConfig | StudentRunConfig) -> str:

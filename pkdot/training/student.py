@@ -6,25 +6,23 @@ from pathlib import Path
 
 import torch
 
-from pkdot.config import DistillConfig, RunConfig, StudentRunConfig, TeacherRunConfig, parse_method
+from pkdot.config import DistillConfig, StudentRunConfig, parse_method
 from pkdot.students import STUDENTS
 from pkdot.training.alignment import TeacherPool, align
 from pkdot.training.device import prepare_device
 from pkdot.training.distillation import Distillation, build_criteria
-from pkdot.training.evaluation import Predictions, read_result, write_result
+from pkdot.training.evaluation import Predictions, write_result
+from pkdot.training.fingerprint import student_fingerprint
 from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.loop import fit
 from pkdot.training.objectives import Hallucinates, StudentObjective
 from pkdot.training.pictures import StructurePictures
-from pkdot.training.preparation import Prepared, check_same_data, prepare
-from pkdot.training.run_folder import RunFolder, new_run_folder, open_run_folder, removed_unless_resumable
-from pkdot.training.schedule import resolved
-from pkdot.training.teacher import RunResult, describe, preload, test, train_teacher
+from pkdot.training.preparation import Prepared, prepare
+from pkdot.training.run_folder import RunFolder, held, new_run_folder, open_run_folder
+from pkdot.training.teacher import RunResult, describe, finished_run, preload, test
+from pkdot.training.teacher_choice import teacher_digest, teacher_for
 
 log = logging.getLogger(__name__)
-
-FEW_LABELS_BALANCE, ALL_LABELS_BALANCE = 8.0, 0.5
-"""Factors on a balanced weight that served best with few and with all labels."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +77,15 @@ def _with_comparison(result: StudentResult) -> StudentResult:
 def train_student(config: StudentRunConfig, prepared: Prepared, folder: RunFolder | None = None) -> RunResult:
     """Train one student with the teacher in ``config.teacher``, select on the validation split, and test once.
 
-    ``folder`` is used as it is; without it a new one is made, or the one in ``config.run.resume`` is gone on with.
+    ``folder`` is used as it is; without it a new one is made, or the one in ``config.run.resume`` is resumed. A
+    finished run is not repeated, and one that was begun with other settings or data is refused.
     """
-    folder = folder or (open_run_folder(config.run.resume) if config.run.resume else None)
-    if folder and folder.result.exists():
-        return RunResult(folder, read_result(folder.result))
-    config = replace(config, optim=resolved(config.optim, len(prepared.splits.train)))
     device = prepare_device(config.run)
+    folder = folder or (open_run_folder(config.run.resume) if config.run.resume else None)
+    config = replace(config, optim=prepared.resolved(config.optim))
+    fingerprint = student_fingerprint(config, prepared, teacher_digest(config.teacher))
+    if folder and (finished := finished_run(folder, fingerprint)):
+        return finished
     schema, seed = prepared.schema, config.run.seed
     names = schema.prevalent
     train, validation = prepared.train(), prepared.validation()
@@ -105,9 +105,9 @@ def train_student(config: StudentRunConfig, prepared: Prepared, folder: RunFolde
     folder = folder or new_run_folder(
         config.run.out, config.run.name or f"{_file_name(config.distill.method)}-{schema.name}"
     )
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with removed_unless_resumable(folder):
-        folder.begin(config)
+    with held(folder, config, fingerprint):
+        if finished := finished_run(folder, fingerprint):  # by another process, while this one prepared
+            return finished
         if not folder.last.exists():
             objective.weights = initial_weights(config.distill, objective, prepared, seed)
         fit(
@@ -121,7 +121,12 @@ def train_student(config: StudentRunConfig, prepared: Prepared, folder: RunFolde
             title=f"student {config.distill.method}",
             on_epoch=pictures.on_epoch if pictures else None,
         )
-        more = {"method": config.distill.method, "weights": objective.weights, "teacher": _name(config.teacher)}
+        more = {
+            "method": config.distill.method,
+            "weights": objective.weights,
+            "teacher": _name(config.teacher),
+            "fingerprint": fingerprint.digest,
+        }
         result = test(objective, prepared, folder, names, device, metadata, **more)
         if pictures:
             pictures.save(folder)
@@ -163,9 +168,7 @@ def initial_weights(
         return {"none": 0.0}
     if config.weight != "auto":
         return {name: float(config.weight) * share for name, share in shares.items()}
-    factor = config.balance
-    if factor == "auto":
-        factor = ALL_LABELS_BALANCE if prepared.label_share >= 0.5 else FEW_LABELS_BALANCE
+    factor = prepared.balance(config.balance)
     weights = objective.balance(prepared.train(), factor, seed)
     told = ", ".join(f"{name} {weight:.4g}" for name, weight in weights.items())
     log.info("distillation weight %s (gradient-balanced, factor %g)", told, factor)
@@ -183,57 +186,6 @@ def control_of(config: StudentRunConfig, student: RunFolder) -> StudentRunConfig
     model = replace(config.model, student="visual") if hallucinates else config.model
     run = replace(config.run, out=student.path, name="control", resume=None)
     return replace(config, model=model, distill=DistillConfig(method="none"), run=run, teacher=None, with_control=False)
-
-
-def teacher_for(config: StudentRunConfig, prepared: Prepared) -> RunResult:
-    """The teacher that was named, the newest one in ``out`` that fits, or a new one."""
-    if config.teacher is not None:
-        folder = open_run_folder(config.teacher)
-        result = read_result(folder.result)
-        if result.get("kind") != "teacher":
-            raise ValueError(f"{folder.path}: holds a {result.get('kind')}, not a teacher.")
-        teacher = FrozenTeacher.load(folder.path, torch.device("cpu"))
-        check_same_data(folder.path, teacher.schema, result["split_digest"], prepared)
-        if result["label_digest"] != prepared.label_digest():
-            log.warning(
-                "%s was trained with %.0f %% of the labels and the student has %.0f %%: what the student gains may "
-                "come from the teacher's labels, not from the privileged modality.",
-                folder.path,
-                100 * result["label_share"],
-                100 * prepared.label_share,
-            )
-        return RunResult(folder, result)
-    found = newest_teacher(config.run.out, prepared)
-    if found is not None:
-        log.info("teacher: %s (the newest that fits)", found.folder.path)
-        return found
-    log.info("no teacher in %s fits %s: training one first", config.run.out, prepared.config.source)
-    run = RunConfig(
-        out=config.run.out, seed=config.run.seed, device=config.run.device, checkpoint_steps=config.run.checkpoint_steps
-    )
-    return train_teacher(TeacherRunConfig(config.data, config.model, config.optim, run), prepared)
-
-
-def newest_teacher(out: Path, prepared: Prepared) -> RunResult | None:
-    """The newest finished teacher in ``out`` that was trained on the same samples, with the same labels and task."""
-    wanted = (prepared.schema.name, prepared.split_digest(), prepared.label_digest())
-    for path in sorted(out.glob("*/result.json"), key=lambda file: (file.stat().st_mtime, file), reverse=True):
-        try:
-            result = read_result(path)
-            if result.get("kind") != "teacher":
-                continue
-            if (result["data"], result["split_digest"], result["label_digest"]) != wanted:
-                continue
-            folder = RunFolder(path.parent)
-            teacher = FrozenTeacher.load(folder.path, torch.device("cpu"))
-            if not teacher.schema.privileged:
-                continue
-            check_same_data(folder.path, teacher.schema, result["split_digest"], prepared)
-        except (ValueError, KeyError) as error:
-            log.warning("passed over %s: %s", path.parent, error)
-            continue
-        return RunResult(folder, result)
-    return None
 
 
 def _file_name(method: str) -> str:

@@ -12,11 +12,11 @@ from pkdot.teachers import TEACHERS
 from pkdot.training.checkpoints import load_model
 from pkdot.training.device import prepare_device
 from pkdot.training.evaluation import predict, read_result, write_predictions, write_result
+from pkdot.training.fingerprint import Fingerprint, teacher_fingerprint
 from pkdot.training.loop import fit
 from pkdot.training.objectives import TeacherObjective
 from pkdot.training.preparation import Prepared, prepare
-from pkdot.training.run_folder import RunFolder, new_run_folder, open_run_folder, removed_unless_resumable
-from pkdot.training.schedule import resolved
+from pkdot.training.run_folder import RunFolder, held, new_run_folder, open_run_folder
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,16 @@ def train_teacher(
 
     Raises ``ValueError`` for data or settings that cannot be used, before anything is written, and ``Interrupted``
     after Ctrl-C. ``prepared`` saves opening the data set again. ``folder`` is used as it is; without it a new one is
-    made, or the one in ``config.run.resume`` is gone on with.
+    made, or the one in ``config.run.resume`` is resumed. A finished run is not repeated, and one that was begun with
+    other settings or data is refused.
     """
     device = prepare_device(config.run)
     folder = folder or (open_run_folder(config.run.resume) if config.run.resume else None)
-    if folder and folder.result.exists():
-        return RunResult(folder, read_result(folder.result))
-    prepared = prepared or prepare(config.data, config.optim, config.run.seed)
-    config = replace(config, optim=resolved(config.optim, len(prepared.splits.train)))
-    if not config.privileged:
-        prepared = replace(prepared, schema=prepared.schema.prevalent_only())
+    prepared = seen_by_teacher(config, prepared or prepare(config.data, config.optim, config.run.seed))
+    config = replace(config, optim=prepared.resolved(config.optim))
+    fingerprint = teacher_fingerprint(config, prepared)
+    if folder and (finished := finished_run(folder, fingerprint)):
+        return finished
     torch.manual_seed(config.run.seed)
     model = TEACHERS[config.model.teacher](prepared.schema, config.model).to(device)
     names = tuple(prepared.schema.modalities)
@@ -58,11 +58,25 @@ def train_teacher(
     objective = TeacherObjective(model, prepared.schema.task, names, validation, device)
     metadata = describe("teacher", prepared, asdict(config.model))
     folder = folder or new_run_folder(config.run.out, config.run.name or f"teacher-{prepared.schema.name}")
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with removed_unless_resumable(folder):
-        folder.begin(config)
+    with held(folder, config, fingerprint):
+        if finished := finished_run(folder, fingerprint):  # by another process, while this one prepared
+            return finished
         fit(objective, train, config.optim, config.run, folder, device=device, metadata=metadata, title="teacher")
-        return RunResult(folder, test(objective, prepared, folder, names, device, metadata))
+        more = {"fingerprint": fingerprint.digest}
+        return RunResult(folder, test(objective, prepared, folder, names, device, metadata, **more))
+
+
+def seen_by_teacher(config: TeacherRunConfig, prepared: Prepared) -> Prepared:
+    """The data as the teacher sees it: one without the privileged modalities knows nothing of them."""
+    return prepared if config.privileged else replace(prepared, schema=prepared.schema.prevalent_only())
+
+
+def finished_run(folder: RunFolder, fingerprint: Fingerprint) -> RunResult | None:
+    """The run in a folder, once it has a result. Raises ``ValueError`` where that is another run."""
+    if not folder.result.exists():
+        return None
+    folder.check(fingerprint)
+    return RunResult(folder, read_result(folder.result))
 
 
 def test(
@@ -113,8 +127,8 @@ def describe(kind: str, prepared: Prepared, model: dict[str, Any]) -> dict[str, 
         "schema": prepared.schema.to_dict(),
         "model": _plain(model),
         "data": _plain(asdict(prepared.config)),
-        "split_digest": prepared.split_digest(),
-        "label_digest": prepared.label_digest(),
+        "split_digest": prepared.split_digest,
+        "label_digest": prepared.label_digest,
     }
 
 

@@ -48,8 +48,8 @@ def test_noise_hits_labelled_training_samples_only_and_is_part_of_the_label_dige
     known = set(clean.splits.train[clean.labelled[clean.splits.train]].tolist())
     pairs = zip(clean.dataset.records, noisy.dataset.records, strict=True)
     assert {i for i, (a, b) in enumerate(pairs) if a != b} <= known
-    assert clean.label_digest() != noisy.label_digest()
-    assert clean.split_digest() == noisy.split_digest()
+    assert clean.label_digest != noisy.label_digest
+    assert clean.split_digest == noisy.split_digest
 
 
 def test_labels_and_noise_are_drawn_anew_on_the_same_split(source: str) -> None:
@@ -61,6 +61,6 @@ def test_labels_and_noise_are_drawn_anew_on_the_same_split(source: str) -> None:
         )
 
     default, same, other = (prepared(seed) for seed in (None, 3, 4))
-    assert default.label_digest() == same.label_digest() != other.label_digest()
-    assert default.split_digest() == other.split_digest()
+    assert default.label_digest == same.label_digest != other.label_digest
+    assert default.split_digest == other.split_digest
     assert (default.labelled != other.labelled).any()

@@ -127,22 +127,23 @@ def test_a_damaged_state_is_refused_and_left_as_it_is(
 ) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "config.toml").write_bytes((uninterrupted / "config.toml").read_bytes())
+    for name in ("config.toml", "fingerprint.json"):
+        (folder / name).write_bytes((uninterrupted / name).read_bytes())
     (folder / "last.pt").write_bytes((uninterrupted / "last.pt").read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"last\.pt: not a readable checkpoint"):
         resume(vectors, teacher, folder)
     assert len((folder / "last.pt").read_bytes()) == 1000
 
 
-def test_a_state_of_another_model_is_refused(
+def test_a_run_of_another_model_is_refused(
     vectors: Path, teacher: RunResult, uninterrupted: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "config.toml").write_bytes((uninterrupted / "config.toml").read_bytes())
-    (folder / "last.pt").write_bytes((uninterrupted / "last.pt").read_bytes())
+    for name in ("config.toml", "fingerprint.json", "last.pt"):
+        (folder / name).write_bytes((uninterrupted / name).read_bytes())
     config = config_for(vectors, teacher, tmp_path)
     config.run.resume, config.model.width = folder, 4
-    with pytest.raises(ValueError, match="does not fit this run's model"):
+    with pytest.raises(ValueError, match=r"begun with other settings or data: .*model\.width 8 instead of 4"):
         distill(config)
     assert torch.load(folder / "last.pt", weights_only=True)["state"]["progress"]["finished"]

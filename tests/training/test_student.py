@@ -6,8 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from pkdot.training.pictures import heat
-from pkdot.training.preparation import prepare
-from pkdot.training.student import distill, newest_teacher
+from pkdot.training.student import distill
 from pkdot.training.teacher import RunResult, train_teacher
 from tests.support import run_files, student_config, teacher_config, write_vectors
 from tests.training.test_teacher import RUN_FILES
@@ -46,13 +45,6 @@ def test_without_a_teacher_one_is_trained_first_and_then_found_again(vectors: Pa
     assert first.teacher is not None
     assert second.teacher is not None
     assert first.teacher.folder == second.teacher.folder
-
-
-def test_a_teacher_of_other_labels_is_not_found(vectors: Path, teacher: RunResult) -> None:
-    config = student_config(vectors, teacher.folder.path.parent)
-    assert newest_teacher(config.run.out, prepare(config.data, config.optim, 0)) is not None
-    config.data.labels = 0.3
-    assert newest_teacher(config.run.out, prepare(config.data, config.optim, 0)) is None
 
 
 def test_a_teacher_with_more_labels_is_used_with_a_warning(

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from pkdot.training.teacher import RunResult, train_teacher
 from tests.support import run_files, teacher_config, write_vectors
 
 RUN_FILES = {
+    ".lock",
     "config.toml",
+    "fingerprint.json",
     "versions.json",
     "metrics.jsonl",
     "tensorboard",
@@ -90,7 +93,7 @@ def test_test_data_are_read_only_after_the_model_is_selected(
 
 def test_a_diverging_run_says_so(vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = teacher_config(vectors, tmp_path)
-    monkeypatch.setattr("pkdot.training.loop.math.isfinite", lambda value: False)
+    monkeypatch.setattr("pkdot.tasks.Task.task_loss", lambda self, prediction, *_: prediction.sum() * math.nan)
     with pytest.raises(ValueError, match="diverged in epoch 0, step 0"):
         train_teacher(config)
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,153 @@
+"""What decides a run's result, so that a run is reused only where the same one would be made now."""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pkdot.config import ModelConfig, OptimConfig, StudentRunConfig, TeacherRunConfig, parse_method
+from pkdot.losses import LOSSES
+from pkdot.storage import write_text
+from pkdot.training.distillation import accepted_settings, loss_settings
+from pkdot.training.preparation import Prepared
+
+FORMAT = 1
+"""Goes up when training itself changes in a way that no setting tells: older runs are then not reused."""
+NO_TEACHER = "none"
+_WORDS = {
+    "data.content": "the content of the data",
+    "data.split": "who trains and who tests",
+    "data.labels": "the labels",
+    "teacher": "the teacher",
+    "format": "the version of pkdot",
+}
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Names and values of everything that changes the result of a run; threads, paths, device and names do not."""
+
+    parts: Mapping[str, Any]
+
+    @cached_property
+    def digest(self) -> str:
+        """Sixteen hex digits."""
+        return hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def differences(self, wanted: "Fingerprint", *, but: Iterable[str] = ()) -> list[str]:
+        """A phrase for each part in which this run is another than the wanted one: "optim.epochs 1 instead of 20"."""
+        names = [name for name in dict.fromkeys([*self.parts, *wanted.parts]) if name not in but]
+        return [
+            _WORDS[name]
+            if name in _WORDS
+            else f"{name} {_shown(self.parts.get(name))} instead of {_shown(wanted.parts.get(name))}"
+            for name in names
+            if self.parts.get(name) != wanted.parts.get(name)
+        ]
+
+    def write(self, path: Path) -> None:
+        """As JSON, for :func:`read_fingerprint`."""
+        write_text(path, json.dumps({"digest": self.digest, **self.parts}, indent=2) + "\n")
+
+
+def read_fingerprint(path: Path) -> Fingerprint:
+    """What :meth:`Fingerprint.write` wrote. Raises ``ValueError`` for a file that is missing, damaged or changed."""
+    try:
+        parts = json.loads(path.read_text(encoding="utf-8"))
+        digest = parts.pop("digest")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: expected the fingerprint of a run, which tells what it was trained on and how."
+        ) from error
+    found = Fingerprint(parts)
+    if found.digest != digest:
+        raise ValueError(f"{path}: damaged, its parts do not match its digest.")
+    return found
+
+
+def teacher_fingerprint(config: TeacherRunConfig, prepared: Prepared) -> Fingerprint:
+    """Of a teacher trained with ``config`` on ``prepared``, which has the modalities that the teacher reads."""
+    names = tuple(prepared.schema.modalities)
+    return Fingerprint(
+        {
+            **_common(config.model, config.optim, config.run.seed, prepared, names),
+            "model.teacher": config.model.teacher,
+        }
+    )
+
+
+def student_fingerprint(config: StudentRunConfig, prepared: Prepared, teacher: str) -> Fingerprint:
+    """Of a student; ``teacher`` names what it learns from: the digest of a fingerprint, or :data:`NO_TEACHER`."""
+    names = prepared.schema.prevalent
+    parts = {
+        **_common(config.model, config.optim, config.run.seed, prepared, names),
+        "model.student": config.model.student,
+        "teacher": teacher,
+    }
+    if teacher != NO_TEACHER:
+        parts |= _distillation(config, prepared)
+    return Fingerprint(parts)
+
+
+def _common(
+    model: ModelConfig, optim: OptimConfig, seed: int, prepared: Prepared, names: tuple[str, ...]
+) -> dict[str, Any]:
+    task, modalities = prepared.schema.task, prepared.schema.modalities
+    kinds = {modalities[name].kind for name in names}
+    parts: dict[str, Any] = {
+        "format": FORMAT,
+        "data.content": prepared.content_digest,
+        "data.split": prepared.split_digest,
+        "data.labels": prepared.label_digest,
+        "data.augment": prepared.config.augment,
+        "data.task": [task.kind, task.loss, *task.targets, *task.classes],
+        "data.modalities": {name: [modalities[name].kind, *modalities[name].shape] for name in names},
+        "model.width": model.width,
+        **{f"model.{kind}": getattr(model, kind) for kind in sorted(kinds)},
+        "seed": seed,
+    }
+    if model.weights is not None and "video" in kinds:
+        parts["model.weights"] = _file_digest(model.weights)
+    # The task's own name for the loss stands above; of "auto" nobody could tell what it was.
+    resolved = asdict(prepared.resolved(optim))
+    return parts | {f"optim.{name}": value for name, value in resolved.items() if name != "task_loss"}
+
+
+def _distillation(config: StudentRunConfig, prepared: Prepared) -> dict[str, Any]:
+    """The settings that the method takes, with its losses' own defaults for those that were not given."""
+    distill, shares = config.distill, parse_method(config.distill.method)
+    parts: dict[str, Any] = {"distill.method": shares}
+    for name, given in loss_settings(distill, prepared.schema.task).items():
+        for word, value in {**_defaults(LOSSES[name]), **given}.items():
+            parts[f"distill.{name}.{word}"] = value if isinstance(value, bool | int | float | str) else repr(value)
+    if distill.weight == "auto":
+        parts["distill.balance"] = prepared.balance(distill.balance)
+    else:
+        parts["distill.weight"] = float(distill.weight)
+    if any("teachers" in getattr(LOSSES[name], "needs", ()) for name in shares):
+        parts["distill.alignment_epochs"] = distill.alignment_epochs
+    if prepared.config.augment:
+        parts["distill.teacher_input"] = distill.teacher_input
+    return parts
+
+
+def _defaults(kind: type[nn.Module]) -> dict[str, Any]:
+    return {name: value for name, value in accepted_settings(kind).items() if value is not inspect.Parameter.empty}
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def _shown(value: Any) -> str:
+    return "unknown" if value is None else str(value)
