@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from pkdot.checks import check_choice, check_range, names_in
+from pkdot.checks import check_choice, check_range, names_in, settle_types
 
 
 def _choices(module: str, dictionary: str) -> str:
@@ -42,13 +42,13 @@ class DataConfig:
 
     source: Annotated[str, arg(aliases=["--data"])] = "synthetic-biovid"
     """Built-in set (synthetic-biovid, synthetic-affwild2), manifest folder, biovid:PATH or affwild2:PATH."""
-    levels: Literal["binary", "ordinal"] = "binary"
+    levels: Annotated[Literal["binary", "ordinal"], arg(aliases=["--levels"])] = "binary"
     """BioVid target: "binary" is BL1 against PA4 (classification), "ordinal" is BL1 < PA1 < PA2 < PA3 < PA4."""
-    part: Literal["A", "B"] = "A"
+    part: Annotated[Literal["A", "B"], arg(aliases=["--part"])] = "A"
     """BioVid part: A has GSR, ECG and trapezius EMG; B adds two facial EMG channels."""
-    frames: int = 12
+    frames: Annotated[int, arg(aliases=["--frames"])] = 12
     """Frames taken from a video clip, evenly spaced (number)."""
-    image_size: int = 48
+    image_size: Annotated[int, arg(aliases=["--image-size"])] = 48
     """Side to which frames are resized (pixels)."""
     labels: Annotated[float, arg(aliases=["--labels"])] = 1.0
     """Share of the training subjects whose labels are kept; the others stay as unlabelled pairs (0 to 1)."""
@@ -60,9 +60,9 @@ class DataConfig:
     """Share of subjects in the validation split (0 to 1), where the data set brings no split of its own."""
     test: float = 0.3
     """Share of subjects in the test split (0 to 1), where the data set brings no split of its own."""
-    folds: int | Literal["loso"] = 0
+    folds: Annotated[int | Literal["loso"], arg(aliases=["--folds"])] = 0
     """Subject folds for cross-validation, also over a data set's own split (number; 0: none). loso: one a subject."""
-    fold: int = 0
+    fold: Annotated[int, arg(aliases=["--fold"])] = 0
     """The fold that is tested on, where there are folds (from 0)."""
     split_seed: int = 0
     """Seed of the split and of the choice of labelled subjects; the same for teacher and student."""
@@ -76,17 +76,20 @@ class DataConfig:
     """Decoded samples kept in memory (MB); what does not fit is read from disk again."""
     cache_dir: Path | None = None
     """Where synthetic sets are kept (default: the user's cache folder, pkdot/)."""
-    workers: int = 0
+    outside: bool = False
+    """Let paths and links lead out of the data folder; without it they are refused."""
+    workers: Annotated[int, arg(aliases=["--workers"])] = 0
     """Processes that read samples beside the training process (number)."""
 
     def __post_init__(self) -> None:
-        self.cache_dir = Path(self.cache_dir) if self.cache_dir else None  # a text where it comes from a file
+        settle_types(self)
         check_range("labels", self.labels, 0.0, 1.0, open_low=True)
         check_range("val", self.val, 0.0, 1.0, open_low=True)
         check_range("test", self.test, 0.0, 1.0, open_low=True)
         if self.val + self.test >= 1:
             raise ValueError(f"val {self.val} + test {self.test} leave nobody to train on; the sum must be below 1.")
         check_range("label_noise", self.label_noise, 0.0, 1.0)
+        check_range("split_seed", self.split_seed, 0, 2**63 - 1)
         if self.label_seed is not None:
             check_range("label_seed", self.label_seed, 0, 2**63 - 1)
         if isinstance(self.folds, int):
@@ -111,7 +114,7 @@ class ModelConfig:
     """Fusion of the teacher: cross-attention (gated transformer) or concat."""
     student: Annotated[str, arg(aliases=["--student"], metavar=_choices("pkdot.students", "STUDENTS"))] = "visual"
     """visual: prevalent modalities only; hallucinating: a T-Net adds what the privileged ones would have said."""
-    width: int = 64
+    width: Annotated[int, arg(aliases=["--width"])] = 64
     """Width of the embedding that is distilled (number)."""
     vector: str = "vector"
     """Encoder of vectors."""
@@ -127,7 +130,8 @@ class ModelConfig:
     """Weights file for the video encoder (torchvision's R3D-18 or R(2+1)D-18 state_dict)."""
 
     def __post_init__(self) -> None:
-        check_range("width", self.width, 1, 65536)
+        settle_types(self)
+        check_range("width", self.width, 1, 4096)
         check_choice("teacher", self.teacher, names_in("pkdot.teachers", "TEACHERS"))
         check_choice("student", self.student, names_in("pkdot.students", "STUDENTS"))
         for kind in ("vector", "signal", "audio", "image", "video"):
@@ -140,9 +144,9 @@ class OptimConfig:
 
     epochs: Annotated[int | Literal["auto"], arg(aliases=["--epochs"])] = "auto"
     """Passes over the training split (number). auto: enough for some hundreds of steps, more of them on small data."""
-    batch_size: int = 32
-    """Samples per step, over all processes together (number)."""
-    lr: float = 2e-3
+    batch_size: Annotated[int, arg(aliases=["--batch-size"])] = 32
+    """Samples in a step (number)."""
+    lr: Annotated[float, arg(aliases=["--lr"])] = 2e-3
     """Peak learning rate."""
     weight_decay: float = 0.05
     """Decoupled weight decay."""
@@ -150,7 +154,7 @@ class OptimConfig:
     """Share of the steps over which the learning rate rises (0 to 1)."""
     clip: float = 1.0
     """Largest gradient norm."""
-    patience: int | Literal["auto"] = "auto"
+    patience: Annotated[int | Literal["auto"], arg(aliases=["--patience"])] = "auto"
     """Epochs without a better validation score before training stops (number). auto: 0.4 of the epochs, at least 8."""
     task_loss: Literal["auto", "cross-entropy", "corn", "ccc", "mse"] = "auto"
     """auto: cross-entropy for classes and levels, 1 - CCC for regression. corn keeps the order of the levels."""
@@ -158,6 +162,7 @@ class OptimConfig:
     """bfloat16 autocast where the device gains by it (CUDA)."""
 
     def __post_init__(self) -> None:
+        settle_types(self)
         if self.epochs != "auto":
             check_range("epochs", self.epochs, 1, 10**6)
         check_range("batch_size", self.batch_size, 1, 10**6)
@@ -199,6 +204,7 @@ class DistillConfig:
     """clean: the teacher sees each sample as it is, once, and is cached; augmented: it sees the student's batch."""
 
     def __post_init__(self) -> None:
+        settle_types(self)
         parse_method(self.method)
         for setting in self.settings:
             if not all(setting.partition("=")[::2]):
@@ -222,13 +228,13 @@ class RunConfig:
 
     out: Annotated[Path, arg(aliases=["--out"])] = Path("runs")
     """Folder that receives the run folder."""
-    name: str = ""
+    name: Annotated[str, arg(aliases=["--name"])] = ""
     """Name of the run folder (default: date, time and what is trained)."""
     seed: Annotated[int, arg(aliases=["--seed"])] = 0
     """Seed of weights, order and augmentation."""
-    device: str = "auto"
+    device: Annotated[str, arg(aliases=["--device"])] = "auto"
     """auto, cpu, cuda or cuda:N."""
-    threads: int = 0
+    threads: Annotated[int, arg(aliases=["--threads"])] = 0
     """CPU threads (0: leave it to torch). Results repeat bit for bit at the same number."""
     checkpoint_steps: int = 0
     """Steps between two saved states within an epoch (0: save at the end of each epoch)."""
@@ -238,6 +244,9 @@ class RunConfig:
     """Run folder to go on with; every other setting then comes from its config.toml."""
 
     def __post_init__(self) -> None:
+        settle_types(self)
+        if set(self.name) & set("/\\\0"):
+            raise ValueError(f"name {self.name!r}: expected the name of a folder, without slashes.")
         check_range("seed", self.seed, 0, 2**63 - 1)
         check_range("threads", self.threads, 0, 4096)
         check_range("checkpoint_steps", self.checkpoint_steps, 0, 10**9)
@@ -255,6 +264,9 @@ class TeacherRunConfig:
     privileged: bool = True
     """Whether the teacher sees the privileged modalities; without, it is the control of what they are worth."""
 
+    def __post_init__(self) -> None:
+        settle_types(self)
+
 
 @dataclass
 class StudentRunConfig:
@@ -269,6 +281,9 @@ class StudentRunConfig:
     """Run folder of the teacher (default: the newest one in --out that fits the data, or a new one)."""
     with_control: bool = False
     """Also train the undistilled student with the same seed, and print the gap closed."""
+
+    def __post_init__(self) -> None:
+        settle_types(self)
 
 
 @dataclass
@@ -289,4 +304,5 @@ class EvaluateConfig:
     """Also write the predictions to this CSV file."""
 
     def __post_init__(self) -> None:
+        settle_types(self)
         check_range("batch_size", self.batch_size, 1, 10**6)

@@ -1,9 +1,12 @@
+import math
+import re
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from pkdot.checks import check_choice, check_range, names_in
 from pkdot.config import (
     DataConfig,
     DistillConfig,
@@ -28,8 +31,10 @@ from pkdot.config import (
         (DataConfig, "frames", 0),
         (DataConfig, "image_size", 4),
         (DataConfig, "workers", -1),
+        (DataConfig, "split_seed", -1),
         (DataConfig, "cache_mb", -1),
         (ModelConfig, "width", 0),
+        (ModelConfig, "width", 65536),
         (ModelConfig, "teacher", "cross-atention"),
         (ModelConfig, "student", "blind"),
         (ModelConfig, "video", "vidoe"),
@@ -50,6 +55,7 @@ from pkdot.config import (
         (DistillConfig, "blur", 0.0),
         (DistillConfig, "temperature", 0.0),
         (DistillConfig, "kd_temperature", -1.0),
+        (RunConfig, "name", "a/b"),
         (RunConfig, "seed", -1),
         (RunConfig, "threads", -1),
         (RunConfig, "checkpoint_steps", -1),
@@ -75,28 +81,58 @@ def test_defaults_are_valid(kind: Any) -> None:
     assert len(fields(kind())) > 0
 
 
-def test_a_wrong_choice_is_told_the_choices_and_the_nearest_one() -> None:
-    with pytest.raises(ValueError, match=r"method 'knd' is not one of none, kd\. Did you mean 'kd'\?"):
-        check_choice("method", "knd", ["none", "kd"])
-    with pytest.raises(ValueError, match=r"one of none, kd\.$"):
-        check_choice("method", "zzz", ["none", "kd"])
-
-
-def test_a_range_may_exclude_its_lower_end() -> None:
-    check_range("x", 0.0, 0.0, 1.0)
-    with pytest.raises(ValueError, match=r"x 0\.0 is outside \(0\.0, 1\.0\]"):
-        check_range("x", 0.0, 0.0, 1.0, open_low=True)
-
-
-def test_names_of_an_unknown_place_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"no module 'pkdot\.attic'"):
-        names_in("pkdot.attic", "NAMES")
-    with pytest.raises(ValueError, match="no dict literal"):
-        names_in("pkdot.cli.console", "NAMES")
-
-
 def test_a_users_own_entry_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     from pkdot.losses import LOSSES
 
     monkeypatch.setitem(LOSSES, "mine", object)  # type: ignore[arg-type]
     assert DistillConfig(method="mine").method == "mine"
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value", "expected"),
+    [
+        (TeacherRunConfig, "data", "name", r"DataConfig\(source=\.\.\.\)"),
+        (StudentRunConfig, "optim", 3, r"OptimConfig\(epochs=\.\.\.\)"),
+        (StudentRunConfig, "run", None, r"RunConfig\(out=\.\.\.\)"),
+        (StudentRunConfig, "teacher", 3, "a path or None"),
+        (DataConfig, "frames", "12", "a whole number"),
+        (DataConfig, "frames", 2.5, "a whole number"),
+        (DataConfig, "frames", True, "a whole number"),
+        (DataConfig, "folds", "all", "a whole number or loso"),
+        (DataConfig, "levels", "none", "binary or ordinal"),
+        (DataConfig, "augment", 1, "true or false"),
+        (DataConfig, "source", None, "a text"),
+        (DataConfig, "source", b"name", "a text"),
+        (OptimConfig, "lr", "big", "a finite number"),
+        (OptimConfig, "lr", False, "a finite number"),
+        (DistillConfig, "topk", "many", "a whole number, a finite number or auto"),
+        (DistillConfig, "settings", "beta=8", "a list, each item a text"),
+        (DistillConfig, "settings", (8,), "a list, each item a text"),
+        (EvaluateConfig, "folder", 3, "a path"),
+    ],
+)
+def test_a_value_of_another_type_is_told_what_was_expected(kind: Any, field: str, value: object, expected: str) -> None:
+    required = {"folder": "run"} if kind is EvaluateConfig else {}
+    with pytest.raises(ValueError, match=rf"^{field} is {re.escape(repr(value))}; expected {expected}\.$"):
+        kind(**{**required, field: value})
+
+
+def test_no_setting_takes_a_number_that_is_not_finite() -> None:
+    kinds = (DataConfig, ModelConfig, OptimConfig, DistillConfig, RunConfig)
+    numbers = [(kind, field.name) for kind in kinds for field in fields(kind) if "float" in str(field.type)]
+    assert (OptimConfig, "lr") in numbers
+    for kind, name in numbers:
+        for value in (math.nan, math.inf, -math.inf):
+            with pytest.raises(ValueError, match=rf"^{name} is {value}; expected .*a finite number"):
+                kind(**{name: value})
+
+
+def test_what_means_the_same_is_taken_as_the_declared_type() -> None:
+    run = RunConfig(out="runs", threads=np.int64(2))  # type: ignore[arg-type]
+    assert (run.out, type(run.threads)) == (Path("runs"), int)
+    assert type(OptimConfig(lr=1).lr) is float
+    assert type(DistillConfig(topk=np.float64(0.5)).topk) is float
+    assert (DistillConfig(topk=1).topk, type(DistillConfig(topk=1).topk)) == (1, int)
+    assert type(DistillConfig(topk=1.0).topk) is float
+    assert DataConfig(source=Path("mine")).source == "mine"  # type: ignore[arg-type]
+    assert DistillConfig(method="kd", settings=["a=1"]).settings == ("a=1",)  # type: ignore[arg-type]
