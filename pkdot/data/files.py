@@ -1,6 +1,6 @@
 """One sample's stream from a file or from a row of an array, in the shape in which models receive it."""
 
-import re
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from torch import Tensor
 
 from pkdot.config import DataConfig
 from pkdot.data.batch import Kind, Modality
-from pkdot.data.media import evenly_spaced, read_frames, read_mp4, read_wav
+from pkdot.data.disk import SOUND_MB, Bounds, brief, by_number, decoding, file_status, read_text
+from pkdot.data.media import check_sound, evenly_spaced, read_frames, read_mp4, read_wav
+from pkdot.data.tables import FINITE, LARGEST, to_number
 
 LAYOUTS: dict[Kind, str] = {
     "vector": "(d,)",
@@ -21,6 +23,11 @@ LAYOUTS: dict[Kind, str] = {
     "audio": "(time,)",
 }
 """The axes of one sample on the disk."""
+
+MOST_NUMBERS = 2**26
+"""Of one sample: 256 MB as float32, and a batch holds dozens."""
+MOST_CHANNELS = 2**20
+"""Of a sample: what a model's first layer is as wide as."""
 
 TABLES, SOUNDS, FILMS = (".csv", ".tsv", ".txt"), (".wav", ".flac", ".ogg", ".mp3"), (".mp4", ".avi", ".mkv", ".mov")
 
@@ -41,7 +48,7 @@ class MappedArray:
 
     def __init__(self, path: Path, kind: Kind, samples: int) -> None:
         self.path, self.kind, self.samples = path, kind, samples
-        self._array = array = _load(path, mapped=True)
+        self._array = array = _load(path)
         layout = f"(n, {LAYOUTS[kind].strip('(,)')})"
         if array.ndim != axes_of(kind) + 1:
             raise ValueError(f"{path}: expected {layout} for kind {kind!r}, got shape {array.shape}.")
@@ -49,7 +56,7 @@ class MappedArray:
             raise ValueError(
                 f"{path}: expected {samples} rows, one for each line of samples.csv, got {array.shape[0]}."
             )
-        _check_numbers(array, kind, path)
+        _check_numbers(array, array.shape[1:], kind, path)
 
     def __getitem__(self, index: int | Sequence[int]) -> Tensor:
         """A sample, or several side by side."""
@@ -60,14 +67,16 @@ class MappedArray:
         return MappedArray, (self.path, self.kind, self.samples)
 
 
-def read_file(path: Path, kind: Kind, rate_hz: float | None, config: DataConfig) -> Tensor:
+def read_file(
+    path: Path, kind: Kind, rate_hz: float | None, config: DataConfig, bounds: Bounds | None = None
+) -> Tensor:
     """One sample's stream.
 
     Any kind may be a ``.npy`` file with the axes of :data:`LAYOUTS`. Otherwise a vector is a table of numbers that is
     read row by row; a signal is a table with a line for each time step and a column for each channel; a header line is
     skipped. An image is a picture, resized to ``config.image_size``; a video is a folder of pictures (in the order of
     the numbers in their names) or a film, of which ``config.frames`` evenly spaced frames are taken; several channels
-    of sound become their mean.
+    of sound become their mean. ``bounds`` says where the pictures of a folder may lie.
 
     Raises:
         ValueError: naming the file, and what was expected of it.
@@ -82,7 +91,7 @@ def read_file(path: Path, kind: Kind, rate_hz: float | None, config: DataConfig)
         case "image":
             return torch.from_numpy(read_frames([path], config.image_size)[:, 0])
         case "video":
-            return torch.from_numpy(_read_clip(path, config))
+            return torch.from_numpy(_read_clip(path, config, bounds))
         case "audio":
             return torch.from_numpy(_read_sound(path, rate_hz))
 
@@ -95,18 +104,19 @@ def to_model_layout(sample: Array, kind: Kind) -> Tensor:
     if kind in ("image", "video"):
         sample = np.moveaxis(sample, -1, -axes_of(kind))
     dtype = np.uint8 if kind in ("image", "video") and sample.dtype == np.uint8 else np.float32
-    return torch.from_numpy(np.array(sample, dtype=dtype, order="C"))
+    with np.errstate(over="ignore"):  # what becomes infinite is refused, with its place
+        return torch.from_numpy(np.array(sample, dtype=dtype, order="C"))
 
 
 def is_sound(rows: Tensor, modality: Modality) -> bool:
-    """Whether samples side by side have the shape of their modality, are finite and, of frames, within [0, 1]."""
+    """Whether samples have the shape of their modality, no absurd number and, of frames, none beyond [0, 1]."""
     if tuple(rows.shape[1:]) != modality.shape:
         return False
     if not rows.is_floating_point() or not rows.numel():
         return True
     low, high = rows.aminmax()
-    within = modality.kind not in ("image", "video") or bool((low >= 0) & (high <= 1))
-    return within and bool(low.isfinite() & high.isfinite())
+    least, most = (0.0, 1.0) if modality.kind in ("image", "video") else (-LARGEST, LARGEST)
+    return bool((low >= least) & (high <= most))  # NaN fails
 
 
 def check_stream(stream: Tensor, modality: Modality, where: str) -> None:
@@ -117,21 +127,27 @@ def check_stream(stream: Tensor, modality: Modality, where: str) -> None:
         raise ValueError(
             f"{where}: expected shape {modality.shape}, as the first sample has it, got {tuple(stream.shape)}."
         )
-    wrong = ~stream.isfinite()
+    wrong = ~(stream.abs() <= LARGEST)
     if bool(wrong.any()):
         position = tuple(int(i) for i in wrong.nonzero()[0])
-        raise ValueError(f"{where}: expected finite numbers, got {float(stream[position])} at {position}.")
+        got = float(stream[position])
+        raise ValueError(f"{where}: expected finite numbers, at most {LARGEST:g}, got {got:g} at {position}.")
     low, high = float(stream.min()), float(stream.max())
     raise ValueError(f"{where}: expected uint8, or numbers in [0, 1], got numbers from {low:.4g} to {high:.4g}.")
 
 
-def _load(path: Path, *, mapped: bool = False) -> Array:
-    try:
-        array = np.load(path, mmap_mode="r" if mapped else None)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: expected a readable .npy array of numbers: {error}") from error
-    if not isinstance(array, np.ndarray):
+def _load(path: Path) -> Array:
+    """The array, memory-mapped: so nothing is read or reserved because a damaged header asks for it."""
+    size = file_status(path).st_size
+    with decoding(path, "a readable .npy array of numbers"), np.errstate(over="ignore"):
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.memmap):
         raise ValueError(f"{path}: expected one array as numpy.save writes it, got an archive.")
+    if array.offset + array.nbytes != size:
+        raise ValueError(
+            f"{path}: expected {array.offset + array.nbytes} bytes for shape {array.shape} of {array.dtype}, "
+            f"as its header says, got {size}."
+        )
     return array
 
 
@@ -139,36 +155,40 @@ def _read_npy(path: Path, kind: Kind) -> Tensor:
     array = _load(path)
     if array.ndim != axes_of(kind):
         raise ValueError(f"{path}: expected {LAYOUTS[kind]} for kind {kind!r}, got shape {array.shape}.")
-    _check_numbers(array, kind, path)
+    _check_numbers(array, array.shape, kind, path)
     return to_model_layout(array, kind)
 
 
-def _check_numbers(array: Array, kind: Kind, path: Path) -> None:
+def _check_numbers(array: Array, sample: tuple[int, ...], kind: Kind, path: Path) -> None:
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{path}: expected numbers, got dtype {array.dtype}.")
     if kind in ("image", "video") and array.dtype != np.uint8 and array.dtype.kind != "f":
         raise ValueError(f"{path}: expected uint8, or numbers in [0, 1], for kind {kind!r}, got dtype {array.dtype}.")
     if 0 in array.shape:
         raise ValueError(f"{path}: expected something along every axis, got shape {array.shape}.")
+    channels = 1 if kind == "audio" else sample[-1 if kind in ("image", "video") else 0]
+    if math.prod(sample) > MOST_NUMBERS or channels > MOST_CHANNELS:
+        raise ValueError(
+            f"{path}: expected at most {MOST_NUMBERS} numbers and {MOST_CHANNELS} channels a sample, "
+            f"got shape {sample}."
+        )
 
 
 def _read_table(path: Path) -> NDArray[np.float32]:
     if path.suffix.lower() not in TABLES:
         raise ValueError(f"{path}: expected .npy, {', '.join(TABLES)}.")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected a readable table of numbers: {error}") from error
+    lines = read_text(path, "a readable table of numbers").splitlines()
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     delimiter = next((mark for mark in ",;\t" if numbered and mark in numbered[0][1]), None)
     rows: list[list[float]] = []
     for position, (number, line) in enumerate(numbered):
-        try:
-            row = [float(cell) for cell in line.split(delimiter)]
-        except ValueError as error:
-            if position == 0:  # a header
-                continue
-            raise ValueError(f"{path}, line {number}: expected numbers only: {error}.") from error
+        cells = line.split(delimiter)
+        row = [value for cell in cells if (value := to_number(cell)) is not None]
+        if position == 0 and (not row or line.lstrip().startswith("#")):  # a header
+            continue
+        if len(row) < len(cells):
+            wrong = next(cell.strip() for cell in cells if to_number(cell) is None)
+            raise ValueError(f"{path}, line {number}: got {brief(repr(wrong))}, expected {FINITE}.")
         if rows and len(row) != len(rows[0]):
             raise ValueError(f"{path}, line {number}: expected {len(rows[0])} numbers as above, got {len(row)}.")
         rows.append(row)
@@ -177,27 +197,23 @@ def _read_table(path: Path) -> NDArray[np.float32]:
     return np.array(rows, dtype=np.float32)
 
 
-def _read_clip(path: Path, config: DataConfig) -> NDArray[np.uint8]:
+def _read_clip(path: Path, config: DataConfig, bounds: Bounds | None) -> NDArray[np.uint8]:
     if path.suffix.lower() in FILMS:
         return read_mp4(path, config.frames, config.image_size)
     pictures = list(files_behind(path)) if path.is_dir() else []
     if not pictures:
         raise ValueError(f"{path}: expected .npy, {', '.join(FILMS)} or a folder of pictures.")
     chosen = [pictures[int(i)] for i in evenly_spaced(len(pictures), config.frames)]
-    return read_frames(chosen, config.image_size)
+    return read_frames([bounds.check(file) if bounds else file for file in chosen], config.image_size)
 
 
 def files_behind(path: Path) -> Iterator[Path]:
     """The file itself, or the files of a folder of pictures in their order."""
     if path.is_dir():
-        yield from sorted((file for file in path.glob("*") if file.is_file()), key=_by_number)
+        files = (file for file in path.iterdir() if not file.name.startswith(".") and not file.is_dir())
+        yield from sorted(files, key=by_number)
     else:
         yield path
-
-
-def _by_number(file: Path) -> list[tuple[int, str]]:
-    """Sorts 2.jpg before 10.jpg."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.name)]
 
 
 def _read_sound(path: Path, rate_hz: float | None) -> NDArray[np.float32]:
@@ -214,8 +230,11 @@ def _read_other_sound(path: Path) -> tuple[int, NDArray[np.float32]]:
         import soundfile
     except ImportError as error:
         raise ValueError(f"{path}: reading {path.suffix} needs soundfile (pip install 'pkdot[audio]').") from error
-    try:
+    file_status(path, SOUND_MB)
+    with decoding(path, "a whole sound file"):
+        known = soundfile.info(path)
+        if known.frames * known.channels > MOST_NUMBERS:
+            raise ValueError(f"at most {MOST_NUMBERS} numbers, got {known.frames} x {known.channels} channels")
         sound, rate = soundfile.read(path, dtype="float32")
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"{path}: expected a whole sound file: {error}") from error
+    check_sound(path, rate, sound)
     return rate, sound

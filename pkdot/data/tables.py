@@ -1,11 +1,18 @@
 """Text tables with a header, read so that a wrong cell is found again."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pkdot.data.disk import brief, read_text
+
+LARGEST = 1e15
+"""Largest magnitude of a number that is read: squares of larger ones leave float32, and no sensor has them."""
+FINITE = f"a finite number, at most {LARGEST:g}"
 
 
 @dataclass(frozen=True)
@@ -18,9 +25,17 @@ class Row:
 
     def error(self, field: str, expected: str) -> ValueError:
         """What to raise if a cell is not what was expected."""
-        return ValueError(
-            f"{self.path}, line {self.line}, field {field}: got {self.cells[field]!r}, expected {expected}."
-        )
+        got = brief(repr(self.cells[field]))
+        return ValueError(f"{self.path}, line {self.line}, field {field}: got {got}, expected {expected}.")
+
+
+def to_number(cell: str) -> float | None:
+    """The number that a cell holds; None where it holds none, or one that is not finite or beyond ``LARGEST``."""
+    try:
+        value = float(cell) if "_" not in cell else math.nan  # 1_000 is a number to Python alone
+    except ValueError:
+        return None
+    return value if abs(value) <= LARGEST else None
 
 
 def read_rows(path: Path, columns: Sequence[str], delimiter: str) -> list[Row]:
@@ -29,7 +44,7 @@ def read_rows(path: Path, columns: Sequence[str], delimiter: str) -> list[Row]:
     Raises:
         ValueError: the file cannot be read as text, a column is missing or a line has too few or too many cells.
     """
-    lines = _text(path).splitlines()
+    lines = read_text(path, "a readable text table").splitlines()
     header = _header(path, lines, columns, delimiter)
     rows = []
     for number, line in enumerate(lines[1:], start=2):
@@ -48,7 +63,7 @@ def read_numbers(path: Path, columns: Sequence[str], delimiter: str) -> NDArray[
     Raises:
         ValueError: as :func:`read_rows`; or a cell is not a finite number, with its line and column.
     """
-    lines = _text(path).rstrip().splitlines()
+    lines = read_text(path, "a readable text table").rstrip().splitlines()
     header = _header(path, lines, columns, delimiter)
     places = [header.index(column) for column in columns]
     for number, line in enumerate(lines[1:], start=2):
@@ -58,9 +73,9 @@ def read_numbers(path: Path, columns: Sequence[str], delimiter: str) -> NDArray[
         return np.empty((0, len(columns)))
     try:
         numbers = np.loadtxt(lines[1:], np.float64, comments=None, delimiter=delimiter, usecols=places, ndmin=2)
-    except ValueError as error:
+    except Exception as error:
         raise _first_bad_number(path, columns, delimiter) from error
-    if not np.isfinite(numbers).all():
+    if not (np.abs(numbers) <= LARGEST).all():
         raise _first_bad_number(path, columns, delimiter)
     return numbers
 
@@ -74,31 +89,23 @@ def write_lines(path: Path, lines: Sequence[str]) -> None:
 def _first_bad_number(path: Path, columns: Sequence[str], delimiter: str) -> ValueError:
     for row in read_rows(path, columns, delimiter):
         for column in columns:
-            try:
-                good = np.isfinite(float(row.cells[column]))
-            except ValueError:
-                good = False
-            if not good:
-                return row.error(column, "a finite number")
+            if to_number(row.cells[column]) is None:
+                return row.error(column, FINITE)
     return ValueError(f"{path}: expected a table of numbers.")
 
 
 def _wrong_width(path: Path, line: int, cells: Sequence[str], header: Sequence[str]) -> ValueError:
-    return ValueError(f"{path}, line {line}: got {len(cells)} cells, expected {len(header)}: {', '.join(header)}.")
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected a readable text file: {error}") from error
+    names = brief(", ".join(header))
+    return ValueError(f"{path}, line {line}: got {len(cells)} cells, expected {len(header)}: {names}.")
 
 
 def _header(path: Path, lines: list[str], columns: Sequence[str], delimiter: str) -> list[str]:
     header = [cell.strip() for cell in lines[0].split(delimiter)] if lines else []
     for column in columns:
+        if header.count(column) > 1:
+            raise ValueError(f"{path}, line 1: more than one column {column!r} in {brief(header)}.")
         if column not in header:
             separated = {"\t": "tabs", ",": "commas"}.get(delimiter, repr(delimiter))
             expected = f"{', '.join(columns)} separated by {separated}"
-            raise ValueError(f"{path}, line 1: no column {column!r} among {header}; expected {expected}.")
+            raise ValueError(f"{path}, line 1: no column {column!r} among {brief(header)}; expected {expected}.")
     return header

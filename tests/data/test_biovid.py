@@ -166,9 +166,10 @@ def test_films_are_read_where_there_are_no_frames(root, monkeypatch):
 
         def decode(self, video):
             for shade in range(0, 100, 10):
-                yield SimpleNamespace(to_image=lambda shade=shade: Image.new("RGB", (8, 6), (shade, 0, 0)))
+                picture = Image.new("RGB", (8, 6), (shade, 0, 0))
+                yield SimpleNamespace(width=8, height=6, to_image=lambda picture=picture: picture)
 
-    monkeypatch.setitem(sys.modules, "av", SimpleNamespace(open=lambda path: Container()))
+    monkeypatch.setitem(sys.modules, "av", SimpleNamespace(open=lambda file, options: Container()))
     video = open_at(root).read(0)["video"]
     assert video[0, :, 0, 0].tolist() == [0, 30, 60, 90]
 

@@ -1,4 +1,7 @@
+import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from torch import Tensor
 
 from pkdot.config import DataConfig
 from pkdot.data.batch import Kind, Modality
-from pkdot.data.files import MappedArray, check_stream, read_file
+from pkdot.data.files import MappedArray, check_stream, is_sound, read_file
 
 CONFIG = DataConfig(frames=3, image_size=8)
 
@@ -120,7 +123,7 @@ def test_a_signals_table_has_a_column_for_each_channel(tmp_path: Path, text: str
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b\n1,2\n3,x\n", "x.csv, line 3: expected numbers only: could not convert string to float: 'x'"),
+        ("a,b\n1,2\n3,x\n", "x.csv, line 3: got 'x', expected a finite number"),
         ("1,2\n3\n", "x.csv, line 2: expected 2 numbers as above, got 1"),
         ("a,b\n", "x.csv: expected a table of numbers, got none"),
         ("", "x.csv: expected a table of numbers, got none"),
@@ -196,10 +199,121 @@ def test_a_file_of_another_sort_is_named(tmp_path: Path, kind: Kind) -> None:
     ("stream", "message"),
     [
         (torch.zeros(3, 4, 5), r"clip: expected shape \(3, 4, 4\), as the first sample has it, got \(3, 4, 5\)"),
-        (torch.full((3, 4, 4), torch.nan), r"clip: expected finite numbers, got nan at \(0, 0, 0\)"),
+        (torch.full((3, 4, 4), torch.nan), r"clip: expected finite numbers, at most 1e.15, got nan at \(0, 0, 0\)"),
         (torch.full((3, 4, 4), 255.0), "clip: expected uint8, or numbers in .0, 1., got numbers from 255 to 255"),
     ],
 )
 def test_a_stream_that_does_not_fit_is_named(stream: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_stream(stream, Modality("image", (3, 4, 4)), "clip")
+
+
+def header(path: Path, text: str, body: bytes = bytes(48)) -> Path:
+    """An .npy file with any text as its header."""
+    line = text.encode() + b" " * (-(len(text) + 11) % 64) + b"\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(line).to_bytes(2, "little") + line + body)
+    return path
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (6,)",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (9223372036854775807, 16)}",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (-6,)}",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (None,)}",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999999999999999,)}",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (6,)}",
+        "{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (6,)}",
+        "{'descr': 3, 'fortran_order': False, 'shape': (6,)}",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (True,)}",
+        "'''",
+        "(" * 200,
+        "3",
+    ],
+)
+def test_a_tampered_header_is_named(tmp_path: Path, text: str) -> None:
+    path = header(tmp_path / "x.npy", text)
+    for look in (lambda: read(path, "vector"), lambda: MappedArray(path, "vector", 6)):
+        with pytest.raises(ValueError, match=r"x\.npy: expected") as caught:
+            look()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((5,), 40), ((7,), 56)])
+def test_a_header_must_tell_of_the_whole_file(tmp_path: Path, shape: tuple[int, ...], size: int) -> None:
+    path = header(tmp_path / "x.npy", f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}")
+    with pytest.raises(ValueError, match=r"x\.npy: expected"):
+        read(path, "vector")
+    assert read(header(path, "{'descr': '<f8', 'fortran_order': False, 'shape': (6,)}"), "vector").shape == (6,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"), [("vector", (2, 2**20 + 1)), ("signal", (2, 2**20 + 1, 1)), ("audio", (2, 2**26 + 1))]
+)
+def test_a_sample_has_a_largest_size(tmp_path: Path, kind: Kind, shape: tuple[int, ...]) -> None:
+    whole = header(tmp_path / "x.npy", f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}", b"")
+    with whole.open("ab") as file:
+        file.truncate(file.tell() + int(np.prod(shape)))  # a file of holes takes no room
+    with pytest.raises(ValueError, match=r"x\.npy: expected at most 67108864 numbers and 1048576 channels a sample"):
+        MappedArray(whole, kind, 2)
+
+
+@pytest.mark.parametrize("cell", ["nan", "inf", "1e999", "-1e16", "1_0", "", "x"])
+def test_a_cell_that_is_no_number_is_found_again(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"a,b\n1,2\n3,{cell}\n")
+    with pytest.raises(ValueError, match=rf"x\.csv, line 3: got '{cell}', expected a finite number, at most 1e\+15"):
+        read(path, "signal")
+
+
+def test_a_damaged_first_line_is_no_header(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("1,2x\n3,4\n")
+    with pytest.raises(ValueError, match=r"x\.csv, line 1: got '2x', expected a finite number"):
+        read(path, "signal")
+    path.write_text("# 50 Hz, 2 channels\n3,4\n")
+    assert read(path, "signal").shape == (2, 1)
+
+
+def test_numbers_that_no_sensor_has_are_refused() -> None:
+    """Their squares leave float32: the channel would be standardised to nothing."""
+    rows = torch.tensor([[1.0, 2.0], [1.0, -1e16]])
+    assert not is_sound(rows, Modality("vector", (2,)))
+    assert is_sound(rows / 100, Modality("vector", (2,)))
+    with pytest.raises(ValueError, match=r"x: expected finite numbers, at most 1e\+15, got -1e\+16 at \(1,\)"):
+        check_stream(rows[1], Modality("vector", (2,)), "x")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_double_beyond_float32_is_refused_without_a_warning(tmp_path: Path) -> None:
+    stream = read(save(tmp_path / "x.npy", np.array([1.0, 1e300])), "vector")
+    with pytest.raises(ValueError, match="got inf at"):
+        check_stream(stream, Modality("vector", (2,)), "x.npy")
+
+
+def test_hidden_files_and_folders_are_no_pictures_and_pipes_are_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png", 10)
+    (tmp_path / ".DS_Store").write_text("x")
+    (tmp_path / "folder").mkdir()
+    assert read(tmp_path, "video").shape == (3, 3, 8, 8)
+    os.mkfifo(tmp_path / "2.png")
+    with pytest.raises(ValueError, match=r"2\.png: expected a regular file, got a named pipe"):
+        read(tmp_path, "video")
+
+
+def test_sound_of_other_formats_is_checked_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = SimpleNamespace(frames=100, channels=1)
+    sounds: list[NDArray[np.float32]] = [np.zeros(100, np.float32)]
+    fake = SimpleNamespace(info=lambda path: known, read=lambda path, dtype: (sounds[0], 8000))
+    monkeypatch.setitem(sys.modules, "soundfile", fake)
+    path = tmp_path / "x.flac"
+    path.write_bytes(b"sound")
+    assert read(path, "audio", 8000.0).shape == (100,)
+    sounds[0] = np.zeros(0, np.float32)
+    with pytest.raises(ValueError, match=r"x\.flac: expected a recording"):
+        read(path, "audio", 8000.0)
+    known.frames = 2**40
+    with pytest.raises(ValueError, match=r"x\.flac: expected a whole sound file: at most 67108864 numbers"):
+        read(path, "audio", 8000.0)

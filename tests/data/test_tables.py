@@ -64,8 +64,9 @@ def test_a_wrong_cell_is_found_again(table, text, message):
 def test_what_is_no_text_is_named(table, tmp_path):
     path = table("a,b\n")
     path.write_bytes(b"\xff\xfe\x00\x01")
-    for wrong in (path, tmp_path / "absent.csv", tmp_path):
-        with pytest.raises(ValueError, match="expected a readable text file"):
+    expected = {path: "UTF-16", tmp_path / "absent.csv": "no such file", tmp_path: "got a folder"}
+    for wrong, message in expected.items():
+        with pytest.raises(ValueError, match=f"^{wrong}: .*{message}"):
             read_numbers(wrong, ("a",), ",")
 
 
