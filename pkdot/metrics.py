@@ -98,6 +98,20 @@ def r_squared(prediction: ArrayLike, target: ArrayLike) -> Array:
     return np.where(constant, 0.0, 1.0 - residual / np.where(constant, 1.0, total))
 
 
+def unscorable(metric: str, target: ArrayLike) -> str:
+    """Why a metric says nothing on targets ``(n,)`` or ``(n, R)``, in a few words; empty where it can be computed.
+
+    CCC and QWK measure agreement against the spread of the targets. Without any they are 0 by definition, whatever
+    the predictions are.
+    """
+    values = np.asarray(target)
+    if metric in ("ccc", "qwk") and len(values) == 1:
+        return "it has one labelled sample"
+    if metric in ("ccc", "qwk") and (values == values[:1]).all(axis=0).any():
+        return f"its {len(values)} labelled samples have the same target"
+    return ""
+
+
 def _ratio_unless_constant(numerator: Array, denominator: Array, first: Array, second: Array) -> Array:
     # Asked of the values: the variance of equal numbers need not come out as exactly 0.
     constant = (np.ptp(first, axis=0) == 0) | (np.ptp(second, axis=0) == 0) | (denominator == 0)

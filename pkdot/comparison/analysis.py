@@ -44,14 +44,27 @@ class Line:
 
 @dataclass(frozen=True)
 class BlockResult:
-    """What one data set in one regime showed: controls in their fixed order, methods from best to worst."""
+    """What one data set in one regime showed: controls in their fixed order, methods from best to worst.
+
+    Attributes:
+        runs: of each entry, if none is missing.
+        unscored: how many of them nobody has a score of.
+        folds: how many were pooled; 0 where each run is scored on its own.
+    """
 
     data: str
     regime: str
     metric: str
     runs: int
+    unscored: int
+    folds: int
     controls: tuple[Line, ...]
     methods: tuple[Line, ...]
+
+    @property
+    def measure(self) -> str:
+        """The metric, and whether the folds were pooled for it."""
+        return f"{self.metric} of pooled folds" if self.folds else self.metric
 
     @property
     def has_ot(self) -> bool:
@@ -109,6 +122,8 @@ def _compared(block: Block) -> BlockResult:
         regime=block.regime,
         metric=block.metric,
         runs=len(block.keys),
+        unscored=block.unscored,
+        folds=len({fold for fold, _ in block.keys}) if block.pooled else 0,
         controls=tuple(lines[entry] for entry in CONTROLS if entry in lines),
         methods=tuple(sorted(methods, key=lambda line: _descending(line.to_none.mean))),
     )

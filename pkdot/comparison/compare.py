@@ -12,6 +12,7 @@ from pkdot.comparison.config import CompareConfig, RunsFailed
 from pkdot.comparison.execution import read_ahead, run_all, why
 from pkdot.comparison.grid import grid_of
 from pkdot.comparison.plan import Plan, Run, Stage, aliases
+from pkdot.comparison.pooling import pooled_where_too_small
 from pkdot.comparison.report import write_report
 from pkdot.comparison.scores import TEACHER, Score
 from pkdot.comparison.tuning import choose_factors, frozen_factors, to_choose
@@ -45,7 +46,9 @@ def compare(config: CompareConfig, command: str) -> Path:
 
 def run_stages(plan: Plan, config: CompareConfig) -> None:
     """Train this shard's part of the stages that were asked for, one data set and regime after the other."""
-    waiting = [run for runs in planned(plan, config).values() for run in runs if not run.done]
+    stages = planned(plan, config)
+    log.info("%s", reused(stages.values()))
+    waiting = [run for runs in stages.values() for run in runs if not run.done]
     read_ahead({(run.cell.data, run.cell.regime): run.config.data for run in waiting}.values())
     for block in plan.blocks():
         if config.stage in ("all", "tune"):
@@ -68,7 +71,7 @@ def planned(plan: Plan, config: CompareConfig) -> dict[Stage, list[Run]]:
     """This shard's runs of the stages that were asked for, where they are known before weights are chosen."""
     stages: dict[Stage, list[Run]] = {
         "tune": [run for block in plan.blocks() for run in to_choose(plan, *block)],
-        "test": [run for block in plan.blocks() for run in plan.testing(*block, {})],
+        "test": [run for block in plan.blocks() for run in plan.testing(*block, frozen_factors(plan, *block))],
     }
     return {stage: shard(runs, config) for stage, runs in stages.items() if config.stage in ("all", stage)}
 
@@ -97,28 +100,32 @@ def is_scored(run: Run) -> bool:
 
 
 def scores(runs: Sequence[Run]) -> list[Score]:
-    """What the finished runs scored on their test splits."""
+    """What the finished runs scored on their test splits; folds that are too small for that are pooled.
+
+    Raises:
+        ValueError: as ``pooling.pooled_where_too_small`` does.
+    """
     found = []
     for run in runs:
         if not run.done or not is_scored(run):
             continue
         result = json.loads((run.folder / "result.json").read_text(encoding="utf-8"))
         metric = result["primary_metric"]
-        found.append(
-            Score(
-                data=run.cell.data,
-                regime=run.cell.regime,
-                entry=run.entry,
-                fold=run.cell.fold,
-                seed=run.cell.seed,
-                split=result["split_digest"],
-                metric=metric,
-                value=result["metrics"][metric],
-                train_samples=result["train_samples"],
-                test_samples=result["samples"],
-            )
+        score = Score(
+            data=run.cell.data,
+            regime=run.cell.regime,
+            entry=run.entry,
+            fold=run.cell.fold,
+            seed=run.cell.seed,
+            split=result["split_digest"],
+            metric=metric,
+            value=result["metrics"][metric],
+            train_samples=result["train_samples"],
+            test_samples=result["samples"],
+            pooled=result.get("pooled", False),
         )
-    return found
+        found.append((score, run.folder / "predictions.csv"))
+    return pooled_where_too_small(found)
 
 
 def _run(runs: list[Run], config: CompareConfig, title: str) -> None:

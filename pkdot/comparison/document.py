@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pkdot.comparison.analysis import Analysis, BlockResult, analyse
 from pkdot.comparison.scores import Score
-from pkdot.comparison.sentences import HOW, block_sentences, method_sentences, overview, rank_sentences
+from pkdot.comparison.sentences import HOW, POOLED, block_sentences, method_sentences, overview, rank_sentences
 from pkdot.comparison.tables import Table, block_table, rank_table, summary_table
 
 _STARS = (
@@ -31,7 +31,7 @@ def document(scores: Iterable[Score], notes: Sequence[str] = ()) -> list[Section
         _in_short(analysis),
         *_by_method(analysis),
         *(_block(block) for block in analysis.blocks),
-        Section("How it was compared", HOW),
+        Section("How it was compared", (*HOW, POOLED) if any(block.folds for block in analysis.blocks) else HOW),
         *([Section("Notes", bullets=notes)] if notes else []),
     ]
 

@@ -20,6 +20,7 @@ CONTROLS = (TEACHER, NONE, ALL_LABELS, SELF_TRAINING, PREVALENT_TEACHER)
 """What methods are measured against; every other entry is a method."""
 OT = "ot"
 """The method that the others are also compared with."""
+_TRUTHS = {"True": True, "False": False}
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Score:
         value: in the metric's units; tables print 100 x it as points. NaN: the run is missing.
         train_samples: in its training split.
         test_samples: in its test split.
+        pooled: the fold is not scored on its own: ``value`` is what it contributes to the score of all folds.
     """
 
     data: str
@@ -49,6 +51,7 @@ class Score:
     value: float
     train_samples: int
     test_samples: int
+    pooled: bool = False
 
 
 def write_scores(scores: Iterable[Score], path: Path) -> None:
@@ -60,7 +63,7 @@ def write_scores(scores: Iterable[Score], path: Path) -> None:
 
 
 def read_scores(path: Path) -> list[Score]:
-    """What ``write_scores`` wrote.
+    """What ``write_scores`` wrote; a file without the column ``pooled`` has no pooled score.
 
     Raises:
         OSError: the file cannot be read.
@@ -82,6 +85,7 @@ def read_scores(path: Path) -> list[Score]:
                         value=float(row["value"]),
                         train_samples=int(row["train_samples"]),
                         test_samples=int(row["test_samples"]),
+                        pooled=_TRUTHS[row.get("pooled", "False")],
                     )
                 )
             except (KeyError, TypeError, ValueError) as error:
@@ -115,13 +119,13 @@ class Block:
 
     def __init__(self, scores: Sequence[Score]) -> None:
         first = scores[0]
-        self.data, self.regime, self.metric = first.data, first.regime, first.metric
+        self.data, self.regime, self.metric, self.pooled = first.data, first.regime, first.metric, first.pooled
         self._splits: dict[Key, str] = {}
         self._runs: dict[str, dict[Key, Score]] = {}
         seen: set[tuple[str, Key]] = set()
         for score in scores:
             key = score.fold, score.seed
-            _check(score, self.metric)
+            _check(score, first)
             if (score.entry, key) in seen:
                 raise ValueError(f"{_place(score)}: scored twice; expected one score a run.")
             if self._splits.setdefault(key, score.split) != score.split:
@@ -141,6 +145,11 @@ class Block:
     def methods(self) -> list[str]:
         """The entries that are no controls."""
         return [entry for entry in self._runs if entry not in CONTROLS]
+
+    @property
+    def unscored(self) -> int:
+        """How many of the block's runs no entry has a finite score of."""
+        return len(set(self.keys).difference(*self._runs.values()))
 
     def missing(self, entry: str) -> int:
         """How many of the block's runs this entry lacks; one without a finite value counts as lacking."""
@@ -172,9 +181,13 @@ def blocks(scores: Iterable[Score]) -> list[Block]:
     return [Block(own) for own in found.values()]
 
 
-def _check(score: Score, metric: str) -> None:
-    if score.metric != metric:
-        raise ValueError(f"{_place(score)}: scored by {score.metric!r}; expected {metric!r}, as the runs before it.")
+def _check(score: Score, first: Score) -> None:
+    if score.metric != first.metric:
+        raise ValueError(
+            f"{_place(score)}: scored by {score.metric!r}; expected {first.metric!r}, as the runs before it."
+        )
+    if score.pooled != first.pooled:
+        raise ValueError(f"{_place(score)}: pooled is {score.pooled}; expected {first.pooled}, as the runs before it.")
     if score.train_samples < 1 or score.test_samples < 1:
         raise ValueError(
             f"{_place(score)}: {score.train_samples} training and {score.test_samples} test samples; "

@@ -29,6 +29,15 @@ HOW = (
     "ahead, or there is nothing to compare.",
 )
 
+POOLED = (
+    "Pooled folds: where one fold is too small to be scored on its own (one sample; for ccc and qwk also fewer than "
+    "10, or the same target in all of them), the predictions of all folds are scored together, once for each entry and "
+    "seed (Forman and Scholz 2010). The test then works on the folds: the jackknife (Efron and Tibshirani 1993) leaves "
+    "each of them out of the pool in turn, and so shares out the pooled score, or a difference of two, among them. The "
+    "mean of the shares is the pooled score, their variance the jackknife's, and they are tested as scores of folds "
+    "are. An entry's seed that lacks a fold is missing."
+)
+
 
 def overview(analysis: Analysis) -> list[str]:
     """How many comparisons help, harm or tie: in all, then in each regime where there are several."""
@@ -49,6 +58,10 @@ def method_sentences(analysis: Analysis) -> list[str]:
 def block_sentences(block: BlockResult) -> list[str]:
     """Runs, what is missing, how small an effect could have been seen, and what the controls say."""
     told = [_runs(block)]
+    if block.folds:
+        told.append(f"The predictions of {block.folds} folds were pooled and scored once for each entry and seed.")
+    if block.unscored:
+        told.append(f"Of {block.unscored} of these nobody has a score; their test splits may be too small for one.")
     halves = [line.to_none.high - line.to_none.mean for line in block.methods if not math.isnan(line.to_none.high)]
     if halves:
         told.append(

@@ -41,7 +41,7 @@ class Table:
 
 def block_table(block: BlockResult) -> Table:
     """Controls, then methods from best to worst, with their differences in points."""
-    header = ["entry", "runs", f"{block.metric}, points", "gap closed", "difference to none", "Holm p"]
+    header = ["entry", "runs", f"{block.measure}, points", "gap closed", "difference to none", "Holm p"]
     header += ["difference to ot", "Holm p (ot)"] if block.has_ot else []
     header += ["difference to control", "Holm p (control)"] if block.has_control else []
     groups = [("controls", block.controls), ("methods", block.methods)]

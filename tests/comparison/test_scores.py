@@ -74,7 +74,9 @@ def test_scores_on_disk_read_back_as_they_were(tmp_path: Path) -> None:
     assert read_scores(tmp_path / "scores.csv") == []
 
 
-@pytest.mark.parametrize(("old", "new"), [(",100\n", "\n"), (",100\n", ",many\n"), ("value", "score")])
+@pytest.mark.parametrize(
+    ("old", "new"), [(",100,", ","), (",100,", ",many,"), ("value", "score"), ("False", "no"), ("False", "")]
+)
 def test_what_is_not_a_score_on_disk_is_named_by_its_line(tmp_path: Path, old: str, new: str) -> None:
     path = tmp_path / "scores.csv"
     write_scores([score("kd", 0.5)], path)
