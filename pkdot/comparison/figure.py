@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from pkdot.comparison.analysis import BlockResult, Line, analyse
+from pkdot.comparison.analysis import Analysis, BlockResult, Line, analyse
 from pkdot.comparison.diagram import draw_ranks, height_of
 from pkdot.comparison.scores import ALL_LABELS, NONE, TEACHER, Score
 from pkdot.comparison.tables import tone
@@ -52,8 +53,12 @@ def draw(scores: Iterable[Score], path: Path) -> Path:
         ModuleNotFoundError: matplotlib is not installed.
         ValueError: there is nothing to report.
     """
-    canvas = _canvas()
-    analysis = analyse(scores)
+    canvas, as_they_are = _canvas()
+    with as_they_are:
+        return _draw(canvas, analyse(scores), path)
+
+
+def _draw(canvas: "type[Figure]", analysis: Analysis, path: Path) -> Path:
     columns = _columns(analysis.blocks)
     width = WIDTH * max(len(columns), 1.4 if analysis.ranks else 1)
     handles = _handles()
@@ -83,17 +88,21 @@ def draw(scores: Iterable[Score], path: Path) -> Path:
 
 
 def short(name: str) -> str:
-    """A name that fits beside a panel."""
+    """A name that fits beside a panel, on one line."""
+    name = " ".join(name.split())
     return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
 
 
-def _canvas() -> "type[Figure]":
+def _canvas() -> "tuple[type[Figure], AbstractContextManager[None]]":
+    """What to draw on, and a context in which names are no formulas, whatever the user's own settings say."""
     try:
+        from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         told = "the figure needs matplotlib: pip install 'pkdot[report]'"
         raise ModuleNotFoundError(told, name="matplotlib") from error
-    return Figure
+    plain = {"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False}
+    return Figure, rc_context(plain)
 
 
 def _columns(blocks: Sequence[BlockResult]) -> list[list[BlockResult]]:
@@ -139,7 +148,7 @@ def _forest(axes: "Axes", block: BlockResult) -> None:
     axes.set_yticks(range(len(shown)), [short(line.entry) for _, line in shown], fontsize=SMALL)
     axes.tick_params(axis="x", labelsize=SMALL)
     axes.tick_params(axis="y", length=0, pad=7)
-    axes.set_xlabel(f"{block.metric}: difference to none (points)", fontsize=SMALL)
+    axes.set_xlabel(f"{block.measure}: difference to none (points)", fontsize=SMALL)
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 

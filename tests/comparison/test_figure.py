@@ -10,6 +10,7 @@ from pkdot.comparison.scores import Score
 from tests.comparison.toys import comparison, score
 
 image = pytest.importorskip("matplotlib.image")
+rc_context = pytest.importorskip("matplotlib").rc_context
 
 EFFECTS = {"ot": 0.02, "kd": 0.05, "hint": -0.04, "a method with a name that is far too long": 0.0}
 
@@ -63,9 +64,25 @@ def test_every_verdict_has_a_look_of_its_own() -> None:
     assert len({(mark.shape, mark.filled) for mark in MARKS.values()}) == len(MARKS)
 
 
+@pytest.mark.filterwarnings("error")
+def test_names_are_no_formulas(tmp_path: Path) -> None:
+    # Between two dollars matplotlib sets formulas, of which this is none: it would raise an error.
+    name = "$\\frac{$ a_b \n\t $x$"
+    plain = draw(comparison({name: 0.02, "kd": 0.0, "hint": 0.1}, data=(name, "two"), seeds=3), tmp_path / "a.png")
+    assert min(size(plain)) > 100
+    formula = draw(comparison({"$x$": 0.02}, seeds=3), tmp_path / "b.png")
+    word = draw(comparison({"x": 0.02}, seeds=3), tmp_path / "c.png")
+    assert formula.read_bytes() != word.read_bytes()
+    with rc_context({"text.usetex": True, "text.parse_math": True, "axes.formatter.use_mathtext": True}):
+        again = draw(comparison({"$x$": 0.02}, seeds=3), tmp_path / "d.png")
+    assert again.read_bytes() == formula.read_bytes()
+
+
 def test_long_names_are_cut() -> None:
     assert short("ot+kd") == "ot+kd"
-    assert len(short("x" * 50)) == 30
+    assert short("x" * 31) == "x" * 29 + "…"
+    assert short("x" * 30) == "x" * 30
+    assert short("a\n b") == "a b"
 
 
 def test_the_report_shows_the_picture(tmp_path: Path) -> None:

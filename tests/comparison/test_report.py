@@ -4,11 +4,13 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from markdown import Markdown
 from scipy import stats
 
 from pkdot.comparison.analysis import analyse
@@ -50,6 +52,8 @@ class Page(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.rows: list[list[str]] = []
+        self.texts: list[str] = []
+        self.tags: list[str] = []
         self.cell = 0
         self.feed(text)
         self.close()
@@ -58,6 +62,9 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in VOID:
             self.open.append(tag)
+        self.tags.append(tag)
+        if tag in ("h1", "h2", "li", "p"):
+            self.texts.append("")
         if tag == "tr":
             self.rows.append([])
         if tag in ("td", "th"):
@@ -68,8 +75,10 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] in ("td", "th"):
+        if {"td", "th"} & set(self.open):
             self.rows[-1][self.cell] += data
+        elif {"h1", "h2", "li", "p"} & set(self.open):
+            self.texts[-1] += data
 
 
 def test_every_row_has_the_columns_of_its_header() -> None:
@@ -222,16 +231,76 @@ def test_the_page_has_the_rows_of_the_markdown() -> None:
     scores = comparison(EFFECTS | {"<b> & 'c'": 0.01}, data=("one", "two"))
     page = Page(html(scores, title="A < B", command="pkdot-compare --out 'a & b'"))
     expected = [
-        [cell.strip("*") if cell.startswith("**") else cell for cell in cells]
+        [unescape(cell.strip("*") if cell.startswith("**") else cell) for cell in cells]
         for table in tables(told(scores))
         for cells in (table[0], *table[2:])
     ]
     assert page.rows == expected
 
 
-def test_names_with_stars_are_not_emphasised() -> None:
-    text = told(comparison({"ot+0.5*kd+2*hint": 0.02}))
-    assert r"| ot+0.5\*kd+2\*hint |" in text
+NAMES = (
+    "ot+0.5*kd+2*hint",
+    "<script>alert(1)</script>",
+    "a|b||c",
+    "[x](http://there) and ![x](y.png)",
+    "[x]: y",
+    "*_** __init__ _x_ a_b ***",
+    "`code` ``` fence",
+    "one\n\n# two\r\n- three",
+    "# heading #",
+    "1. first",
+    "12) twelfth",
+    "- bullet",
+    "+ bullet",
+    "> quote",
+    "[ ] task",
+    "a\\b \\* \\\\| \\",
+    "&lt; &#42; & <0.001 a<b",
+    "-- --- ==",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_with_markup_are_shown_as_they_are(name: str) -> None:
+    scores = comparison({name: 0.02, "kd": 0.0}, data=(name, "other"), regimes=(f"in {name}", "r"), seeds=3)
+    shown = {"title": name, "command": "c", "notes": [name, f"{name}: note"]}
+    page, rendered = Page(html(scores, **shown)), Page(rendered_by_another(markdown(scores, **shown)))  # type: ignore[arg-type]
+    # A browser shows a line break as a space.
+    assert rendered.rows == [[" ".join(cell.split()) for cell in row] for row in page.rows]
+    assert rendered.texts == [" ".join(text.split()) for text in page.texts]
+    assert {tag for tag in rendered.tags if tag not in page.tags} <= {"code", "strong"}
+    assert rendered.tags.count("code") == 1
+    plain = " ".join(name.split())
+    assert f"{plain}, in {plain}" in rendered.texts
+    assert plain in rendered.texts
+
+
+def rendered_by_another(text: str) -> str:
+    """As HTML, by a renderer that knows nothing of this project."""
+    return str(Markdown(extensions=["tables", "fenced_code", "sane_lists"]).convert(text))
+
+
+def test_strikes_formulas_and_entities_are_no_markup_either() -> None:
+    # Not every renderer knows them: GitHub's does.
+    text = told(comparison({"~~x~~ $y$ &gt; <!-- z": 0.02}))
+    assert "| &#126;&#126;x&#126;&#126; &#36;y&#36; &#38;gt; &#60;!-- z |" in text
+
+
+def test_the_text_of_the_report_itself_is_not_escaped() -> None:
+    text = told(comparison(EFFECTS))
+    assert "standard error sqrt((1/J + n_test/n_train) s²)" in text
+    assert re.search(r"\| \+\d\.\d\d \*\*\* \|", text)
+    assert "\\" not in text
+    assert "&" not in text
+
+
+@pytest.mark.parametrize("command", ["pkdot-compare --data 'a```b'", "a\n````\n# b `c`", "plain"])
+def test_the_command_is_shown_as_it_is(command: str) -> None:
+    text = markdown(comparison({"ot": 0.02}), title="t", command=command)
+    shown = rendered_by_another(text)
+    (code,) = re.findall(r"<pre><code>(.*?)\n?</code></pre>", shown, flags=re.DOTALL)
+    assert unescape(code) == command
+    assert shown.count("<h1") == 1
 
 
 def test_a_report_on_disk_needs_no_matplotlib(
