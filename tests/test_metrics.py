@@ -15,6 +15,7 @@ from pkdot.metrics import (
     quadratic_weighted_kappa,
     r_squared,
     root_mean_squared_error,
+    unscorable,
 )
 
 LEVELS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=60)
@@ -105,3 +106,20 @@ def test_a_paired_difference_knows_its_error() -> None:
     assert difference.mean == pytest.approx(7 / 3)
     assert difference.standard_error == pytest.approx(np.std([1, 2, 4], ddof=1) / np.sqrt(3))
     assert np.isnan(paired_difference([1.0], [0.0]).standard_error)
+
+
+@pytest.mark.parametrize(
+    ("metric", "target", "reason"),
+    [
+        ("ccc", [[0.5]], "it has one labelled sample"),
+        ("qwk", [3], "it has one labelled sample"),
+        ("qwk", [2, 2, 2], "its 3 labelled samples have the same target"),
+        ("ccc", [[0.1, 1.0], [0.2, 1.0]], "its 2 labelled samples have the same target"),
+        ("ccc", [[0.1, 1.0], [0.2, 1.1]], ""),
+        ("qwk", [2, 2, 1], ""),
+        ("accuracy", [1], ""),
+        ("accuracy", [1, 1], ""),
+    ],
+)
+def test_a_metric_of_agreement_needs_targets_that_differ(metric: str, target: list[object], reason: str) -> None:
+    assert unscorable(metric, np.array(target)) == reason

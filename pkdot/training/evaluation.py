@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pkdot.data.batch import Batch, Schema
 from pkdot.data.loader import Loader
+from pkdot.metrics import unscorable
 from pkdot.model import Output
 from pkdot.storage import write_text
 from pkdot.tasks import Task
@@ -42,7 +43,12 @@ class Predictions:
         return task.metrics(self.prediction[self.labelled], self.target[self.labelled])
 
     def task_loss(self, task: Task) -> float:
-        """The task loss over the labelled samples of the whole split at once."""
+        """The task loss over the labelled samples of the whole split at once.
+
+        Where these have no CCC, the mean of their squared errors stands for it: 1 - CCC would be 1 for every model.
+        """
+        if task.loss == "ccc" and unscorable("ccc", self.target[self.labelled]):
+            return float(task.sample_losses(self.prediction[self.labelled], self.target[self.labelled]).mean())
         return float(task.task_loss(self.prediction, self.target, self.labelled))
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from pkdot.data.inheritance import cache_for
 from pkdot.data.loader import Loader, SampleCache
 from pkdot.data.noise import with_label_noise
 from pkdot.data.splits import Splits, labelled_mask, split_dataset
+from pkdot.metrics import unscorable
 from pkdot.training.schedule import resolved
 
 FEW_LABELS_BALANCE, ALL_LABELS_BALANCE = 8.0, 0.5
@@ -108,6 +110,18 @@ class Prepared:
         """Names which training samples have a label, and which."""
         labelled = self.splits.train[self.labelled[self.splits.train]]
         return _digest([[record.id, record.target] for record in self.records(labelled)])
+
+    def warn_of_unscorable(self) -> None:
+        """Say where the task's metric cannot be computed, and what that means for the runs on this data."""
+        metric = self.schema.task.primary_metric
+        for name, indices, so in (
+            ("validation", self.splits.val, "the model was selected by its loss there"),
+            ("test", self.splits.test, "the 0 that stands for it says nothing"),
+        ):
+            targets = [record.target for record in self.records(indices[self.labelled[indices]])]
+            if reason := unscorable(metric, np.array(targets)):
+                told = f"{self.schema.name}: the {name} split has no {metric}, since {reason}: {so}."
+                warnings.warn(told, UserWarning, stacklevel=2)
 
 
 def prepare(data: DataConfig, optim: OptimConfig, seed: int, opened: Opened | None = None) -> Prepared:

@@ -61,6 +61,7 @@ def distill(config: StudentRunConfig) -> StudentResult:
         control = train_student(
             control_of(config, student.folder), prepared, RunFolder(student.folder.path / "control")
         )
+    prepared.warn_of_unscorable()
     return _with_comparison(StudentResult(student, teacher, control))
 
 

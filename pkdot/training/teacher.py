@@ -45,6 +45,7 @@ def train_teacher(
     """
     device = prepare_device(config.run)
     folder = folder or (open_run_folder(config.run.resume) if config.run.resume else None)
+    alone = prepared is None
     prepared = seen_by_teacher(config, prepared or prepare(config.data, config.optim, config.run.seed))
     config = replace(config, optim=prepared.resolved(config.optim))
     fingerprint = teacher_fingerprint(config, prepared)
@@ -63,7 +64,10 @@ def train_teacher(
             return finished
         fit(objective, train, config.optim, config.run, folder, device=device, metadata=metadata, title="teacher")
         more = {"fingerprint": fingerprint.digest}
-        return RunResult(folder, test(objective, prepared, folder, names, device, metadata, **more))
+        result = test(objective, prepared, folder, names, device, metadata, **more)
+    if alone:
+        prepared.warn_of_unscorable()
+    return RunResult(folder, result)
 
 
 def seen_by_teacher(config: TeacherRunConfig, prepared: Prepared) -> Prepared:
