@@ -1,5 +1,7 @@
 """Data sets."""
 
+import difflib
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -8,7 +10,8 @@ from pkdot.config import DataConfig
 from pkdot.data.affwild2 import AffWild2
 from pkdot.data.batch import MultimodalDataset
 from pkdot.data.biovid import BioVid
-from pkdot.data.manifest import Manifest
+from pkdot.data.disk import brief, folder_at, something_at
+from pkdot.data.manifest import DESCRIPTION, Manifest
 from pkdot.data.synthetic_affwild2 import SyntheticAffWild2
 from pkdot.data.synthetic_biovid import SyntheticBioVid
 
@@ -33,17 +36,34 @@ DATASETS: dict[str, type[DatasetReader]] = {
 
 
 def open_dataset(config: DataConfig) -> MultimodalDataset:
-    """The data set that ``config.source`` names: ``NAME``, ``NAME:PATH`` or a folder that holds dataset.toml.
+    """The data set that ``config.source`` names: ``NAME``, ``NAME:PATH``, or a folder or its dataset.toml.
 
     Raises:
         ValueError: there is none, or its files are wrong, with file, line and field.
     """
     name, colon, path = config.source.partition(":")
     if name in DATASETS:
-        return DATASETS[name].open(Path(path).expanduser() if colon else None, config)
-    folder = Path(config.source).expanduser()
-    if not folder.exists():
-        check_choice("data set", name if colon else config.source, DATASETS)
-    if not (folder / "dataset.toml").is_file():
-        raise ValueError(f"{folder}: no dataset.toml here; for a data set in its owner's layout write NAME:{folder}.")
-    return DATASETS["manifest"].open(folder, config)
+        return DATASETS[name].open(_place(path) if colon else None, config)
+    place = _place(config.source)
+    if not something_at(place):
+        word = name if colon else config.source
+        if not _is_path(word) and difflib.get_close_matches(word, DATASETS, n=1):
+            check_choice("data set", word, DATASETS)
+        hint = "" if _is_path(config.source) else f"; built-in data sets are {', '.join(DATASETS)}"
+        raise ValueError(f"{brief(place)}: no such folder{hint}.")
+    if place.name == DESCRIPTION and not place.is_dir():
+        place = place.parent
+    if not something_at(folder_at(place) / DESCRIPTION):
+        raise ValueError(f"{place}: no {DESCRIPTION} here; for a data set in its owner's layout write NAME:{place}.")
+    return DATASETS["manifest"].open(place, config)
+
+
+def _place(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # ~somebody
+        raise ValueError(f"{path}: no such folder ({error}).") from error
+
+
+def _is_path(word: str) -> bool:
+    return len(word) > 100 or word.startswith((".", "~")) or bool(set(word) & {"/", os.sep, os.altsep})

@@ -12,7 +12,7 @@ A track is the face of one person: the name of the video, with ``_left`` or ``_r
 import bisect
 import hashlib
 import math
-import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from pkdot.config import DataConfig
 from pkdot.data.batch import Modality, Record, Schema
+from pkdot.data.disk import Bounds, folder_at, something_at, visible
 from pkdot.data.media import read_frames, read_wav
 from pkdot.data.tables import read_numbers
 from pkdot.tasks import Task
@@ -35,6 +36,7 @@ INVALID = -5.0
 TARGETS = ("valence", "arousal")
 
 _TRACKS = ("VA_Estimation_Challenge", "VA_Set")
+_FRAME = re.compile(r"[0-9]{5}\.jpg")
 _SPLITS = ("Train_Set", "Validation_Set")
 
 
@@ -57,8 +59,9 @@ class AffWild2:
     not public, and a share ``config.val`` of the official training videos is the validation split.
     """
 
-    def __init__(self, folder: Path, annotations: dict[str, list[Path]], config: DataConfig, name: str):
-        self.folder = folder
+    def __init__(self, bounds: Bounds, annotations: dict[str, list[Path]], config: DataConfig, name: str):
+        self.folder = bounds.folder
+        self.bounds = bounds
         self.generated = ""
         self.annotations = annotations
         self.config = config
@@ -102,12 +105,15 @@ class AffWild2:
     @classmethod
     def read_layout(cls, path: Path, config: DataConfig, *, name: str) -> "AffWild2":
         """As :meth:`open`, under another name in the schema."""
+        bounds = Bounds(folder_at(path), config.outside)
         folder = _annotation_folder(path)
-        annotations = {split: sorted((folder / split).glob("*.txt")) for split in _SPLITS}
-        for split, files in annotations.items():
-            if not files:
+        annotations = {}
+        for split in _SPLITS:
+            names = visible(folder / split, ".txt") if something_at(folder / split) else []
+            if not names:
                 raise ValueError(f"{folder / split}: expected one annotation (<video>.txt) or more, found none.")
-        return cls(path, annotations, config, name)
+            annotations[split] = [bounds.check(folder / split / name) for name in names]
+        return cls(bounds, annotations, config, name)
 
     def read(self, index: int) -> dict[str, Tensor]:
         """``video`` uint8 ``(3, T, H, W)`` and ``audio`` float32 ``(16000,)``; missing ones are left out."""
@@ -120,30 +126,40 @@ class AffWild2:
         sounds: dict[Path, None] = {}
         for file in (file for files in self.annotations.values() for file in files):
             yield file
-            yield from sorted((self.folder / "cropped_aligned" / file.stem).glob("*.jpg"))
+            yield from (self._frame(file.stem, name) for name in self._frames(file.stem))
             sounds[self._sound(file.stem)] = None
-        yield from (sound for sound in sounds if sound.is_file())
+        yield from (self.bounds.check(sound) for sound in sounds if something_at(sound))
+
+    def _frames(self, track: str) -> list[str]:
+        """The names of a track's pictures, in order; none where there is no folder of the track."""
+        folder = self.folder / "cropped_aligned" / track
+        # Hundreds of windows list the same folder: names are listed much faster than paths.
+        names = visible(folder, ".jpg") if something_at(folder) else []
+        wrong = next((name for name in names if not _FRAME.fullmatch(name)), None)
+        if wrong is not None:
+            raise ValueError(f"{folder / wrong}: expected pictures with the number of their frame as name, 00001.jpg.")
+        return names
+
+    def _frame(self, track: str, name: str) -> Path:
+        return self.bounds.check(self.folder / "cropped_aligned" / track / name)
 
     def _sound(self, track: str) -> Path:
         return self.folder / "audio" / f"{video_of(track)}.wav"
 
     def _video(self, window: Window) -> NDArray[np.uint8] | None:
-        folder = self.folder / "cropped_aligned" / window.track
-        # Hundreds of windows list the same folder: names are listed much faster than paths.
-        found = os.listdir(folder) if folder.is_dir() else []
-        names = sorted(name.removesuffix(".jpg") for name in found if name.endswith(".jpg"))
+        names = self._frames(window.track)
         if not names:
             return None
         wanted = range(window.last - self.config.frames + 1, window.last + 1)
         # Where the detector found no face, the nearest earlier picture stands in.
-        places = [max(bisect.bisect_right(names, f"{max(number, 1):05d}") - 1, 0) for number in wanted]
-        return read_frames([folder / f"{names[place]}.jpg" for place in places], self.config.image_size)
+        places = [max(bisect.bisect_right(names, f"{max(number, 1):05d}.jpg") - 1, 0) for number in wanted]
+        return read_frames([self._frame(window.track, names[place]) for place in places], self.config.image_size)
 
     def _audio(self, window: Window) -> NDArray[np.float32] | None:
         path = self._sound(window.track)
-        if not path.is_file():
+        if not something_at(path):
             return None
-        rate, sound = read_wav(path)
+        rate, sound = read_wav(self.bounds.check(path))
         # Annotations and sound cover the same recording, so a frame's share of the one is its share of the other.
         return _sound_before(sound, round(window.last / window.length * len(sound)), rate)
 

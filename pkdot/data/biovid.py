@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pkdot.config import DataConfig
 from pkdot.data.batch import Modality, Record, Schema
+from pkdot.data.disk import Bounds, by_number, folder_at, something_at, visible
 from pkdot.data.media import evenly_spaced, read_frames, read_mp4
 from pkdot.data.tables import Row, read_numbers, read_rows
 from pkdot.tasks import Task
@@ -49,11 +50,12 @@ class BioVid:
     changes within a clip.
     """
 
-    def __init__(self, folder: Path, rows: Sequence[Row], config: DataConfig, name: str):
+    def __init__(self, bounds: Bounds, folder: Path, rows: Sequence[Row], config: DataConfig, name: str):
         classes = (LEVELS[0], LEVELS[-1]) if config.levels == "binary" else LEVELS
         rows = [row for row in rows if row.cells["class_name"] in classes]
         if not rows:
             raise ValueError(f"{folder}: samples.csv lists no sample of the classes {', '.join(classes)}.")
+        self.bounds = bounds
         self.folder = folder
         self.generated = ""
         self.table = rows[0].path
@@ -94,13 +96,14 @@ class BioVid:
     @classmethod
     def read_layout(cls, path: Path, config: DataConfig, *, name: str) -> "BioVid":
         """As :meth:`open`, under another name in the schema."""
+        bounds = Bounds(folder_at(path), config.outside)
         folder = path / f"Part{config.part}"
-        folder = folder if folder.is_dir() else path
+        folder = folder if something_at(folder) else path
         for table in (folder / "starting_point" / "samples.csv", folder / "samples.csv"):
-            if table.is_file():
-                rows = read_rows(table, _COLUMNS, "\t")
+            if something_at(table):
+                rows = read_rows(bounds.check(table), _COLUMNS, "\t")
                 _check_rows(rows)
-                return cls(folder, rows, config, name)
+                return cls(bounds, folder, rows, config, name)
         raise ValueError(
             f"{path}: no BioVid Part {config.part} here; expected Part{config.part}/starting_point/samples.csv."
         )
@@ -115,13 +118,20 @@ class BioVid:
         """Every file that the data set is read from, in the order of samples.csv."""
         yield self.table
         for record in self.records:
-            frames = self._frame_folder(record)
-            yield from sorted(frames.glob("img_*.jpg")) if frames.is_dir() else ()
-            single = [self._biosignals(record)] if frames.is_dir() else [self._film(record), self._biosignals(record)]
-            yield from (file for file in single if file.is_file())
+            frames = self._frames(record)
+            single = [self._biosignals(record)] if frames else [self._film(record), self._biosignals(record)]
+            yield from frames
+            yield from (self.bounds.check(file) for file in single if something_at(file))
 
-    def _frame_folder(self, record: Record) -> Path:
-        return self.folder / "video_frames" / record.subject / record.id
+    def _frames(self, record: Record) -> list[Path]:
+        """The pictures of a sample in the order of their numbers; none where there is no folder of them."""
+        folder = self.folder / "video_frames" / record.subject / record.id
+        if not something_at(folder):
+            return []
+        found = [folder / name for name in visible(folder, ".jpg") if name.startswith("img_")]
+        if not found:
+            raise ValueError(f"{folder}: expected frames img_00001.jpg and on, found none.")
+        return [self.bounds.check(file) for file in sorted(found, key=by_number)]
 
     def _film(self, record: Record) -> Path:
         return self.folder / "video" / record.subject / f"{record.id}.mp4"
@@ -131,19 +141,16 @@ class BioVid:
 
     def _video(self, record: Record) -> Tensor | None:
         count, size = self.config.frames, self.config.image_size
-        folder, film = self._frame_folder(record), self._film(record)
-        if folder.is_dir():
-            files = sorted(folder.glob("img_*.jpg"))
-            if not files:
-                raise ValueError(f"{folder}: expected frames img_00001.jpg and on, found none.")
+        files, film = self._frames(record), self._film(record)
+        if files:
             return torch.from_numpy(read_frames([files[i] for i in evenly_spaced(len(files), count)], size))
-        return torch.from_numpy(read_mp4(film, count, size)) if film.is_file() else None
+        return torch.from_numpy(read_mp4(self.bounds.check(film), count, size)) if something_at(film) else None
 
     def _physio(self, record: Record) -> Tensor | None:
         path = self._biosignals(record)
-        if not path.is_file():
+        if not something_at(path):
             return None
-        signal = read_numbers(path, self.channels, "\t")
+        signal = read_numbers(self.bounds.check(path), self.channels, "\t")
         least, most = _ROWS
         if not least <= len(signal) <= most:
             raise ValueError(f"{path}: got {len(signal)} rows, expected {least} to {most} (5.5 s at 512 Hz).")

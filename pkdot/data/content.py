@@ -17,6 +17,7 @@ from pkdot.config import DataConfig
 from pkdot.data import open_dataset
 from pkdot.data.batch import MultimodalDataset
 from pkdot.data.cache import default_cache_dir
+from pkdot.data.disk import file_status
 from pkdot.storage import write_text
 
 LARGE_BYTES = 2**20
@@ -89,10 +90,7 @@ def _file_digests(root: Path, files: Iterable[Path], cache_dir: Path | None) -> 
     memory = _Memory((default_cache_dir() if cache_dir is None else cache_dir) / "digests", root)
     groups: dict[str, list[tuple[Path, os.stat_result]]] = defaultdict(list)
     for file in dict.fromkeys(files):
-        try:
-            status = file.stat()
-        except OSError as error:
-            raise ValueError(f"{file}: cannot be read ({error.strerror}).") from error
+        status = file_status(file)
         name = os.path.relpath(file if status.st_size >= LARGE_BYTES else file.parent, root)
         groups[name].append((file, status))
     count = sum(map(len, groups.values()))

@@ -71,6 +71,19 @@ def folder_at(path: Path) -> Path:
     return path
 
 
+def visible(folder: Path, suffix: str = "") -> list[str]:
+    """The names in a folder that end in ``suffix``, in order, without hidden ones: systems leave files of their own.
+
+    Raises:
+        ValueError: it is no folder, or cannot be read.
+    """
+    try:
+        names = os.listdir(folder_at(folder))
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot be read ({reason(error)}).") from error
+    return sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
+
+
 def read_text(path: Path, what: str, limit_mb: int = TABLE_MB) -> str:
     """UTF-8 text with its own line ends and without a byte order mark.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pkdot.config import DataConfig
 from pkdot.data.batch import Kind, Modality
-from pkdot.data.disk import SOUND_MB, Bounds, brief, by_number, decoding, file_status, read_text
+from pkdot.data.disk import SOUND_MB, Bounds, brief, by_number, decoding, file_status, read_text, visible
 from pkdot.data.media import check_sound, evenly_spaced, read_frames, read_mp4, read_wav
 from pkdot.data.tables import FINITE, LARGEST, to_number
 
@@ -210,8 +210,8 @@ def _read_clip(path: Path, config: DataConfig, bounds: Bounds | None) -> NDArray
 def files_behind(path: Path) -> Iterator[Path]:
     """The file itself, or the files of a folder of pictures in their order."""
     if path.is_dir():
-        files = (file for file in path.iterdir() if not file.name.startswith(".") and not file.is_dir())
-        yield from sorted(files, key=by_number)
+        files = (path / name for name in visible(path))
+        yield from sorted((file for file in files if not file.is_dir()), key=by_number)
     else:
         yield path
 

@@ -1,6 +1,7 @@
 """Text tables with a header, read so that a wrong cell is found again."""
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,10 @@ from pkdot.data.disk import brief, read_text
 
 LARGEST = 1e15
 """Largest magnitude of a number that is read: squares of larger ones leave float32, and no sensor has them."""
+LONGEST_NAME = 250
+"""Of a sample, a subject, a class, a column (characters)."""
+_BREAKING = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's control characters, surrogates, and separators of lines and paragraphs."""
 FINITE = f"a finite number, at most {LARGEST:g}"
 
 
@@ -36,6 +41,18 @@ def to_number(cell: str) -> float | None:
     except ValueError:
         return None
     return value if abs(value) <= LARGEST else None
+
+
+def number_name(value: float) -> str:
+    """What the class of a number is called: 2.0 is "2"."""
+    return str(int(value)) if value == int(value) else repr(float(value))
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can name something: in a cell of a table, and within one line of a message."""
+    if not text or len(text) > LONGEST_NAME or text != text.strip():
+        return False
+    return text.isprintable() or not any(unicodedata.category(letter) in _BREAKING for letter in text)
 
 
 def read_rows(path: Path, columns: Sequence[str], delimiter: str) -> list[Row]:

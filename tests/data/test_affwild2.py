@@ -1,3 +1,4 @@
+import os
 import shutil
 from itertools import pairwise
 
@@ -201,7 +202,12 @@ def test_an_empty_split_is_named(root, split):
 @pytest.mark.parametrize("path", [None, "empty"])
 def test_a_folder_without_the_layout_is_refused(tmp_path, path):
     with pytest.raises(ValueError, match=r"--data affwild2:PATH|expected the annotations in .*found none"):
-        open_at(path if path is None else tmp_path / path)
+        open_at(path if path is None else tmp_path)
+
+
+def test_a_folder_that_does_not_exist_is_called_that(tmp_path):
+    with pytest.raises(ValueError, match="absent: no such folder"):
+        open_at(tmp_path / "absent")
 
 
 @pytest.mark.parametrize(
@@ -256,3 +262,54 @@ def test_contents_are_annotations_pictures_and_sounds(root):
     assert found[1:41] == [root / "cropped_aligned" / found[0].stem / f"{number:05d}.jpg" for number in range(1, 41)]
     assert sum(file.suffix == ".txt" for file in found) == 5
     assert sum(file.suffix == ".jpg" for file in found) == 4 * 40 + 35
+
+
+@pytest.mark.parametrize("kind", ["track", "picture", "sound", "annotation"])
+def test_a_link_that_leads_out_is_refused_unless_allowed(root, tmp_path_factory, kind):
+    write_sound(root, "video1", np.zeros(4 * RATE, np.int16))
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "x"
+    place = places(root)[kind]
+    place.rename(elsewhere)
+    place.symlink_to(elsewhere)
+    with pytest.raises(ValueError, match=r"leads to .*; --data.outside allows it"):
+        read_first(root)
+    assert set(read_first(root, outside=True)) == {"video", "audio"}
+
+
+@pytest.mark.parametrize("kind", ["track", "picture", "sound", "annotation"])
+@pytest.mark.parametrize("thing", ["pipe", "nothing"])
+def test_what_cannot_be_read_is_not_missing(root, kind, thing):
+    write_sound(root, "video1", np.zeros(4 * RATE, np.int16))
+    place = places(root)[kind]
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    os.mkfifo(place) if thing == "pipe" else place.symlink_to("gone")
+    with pytest.raises(ValueError, match=f"{place}: "):
+        read_first(root)
+
+
+def places(root):
+    track = root / "cropped_aligned" / "video1"
+    annotation = root / "annotations" / "VA_Estimation_Challenge" / "Train_Set" / "video1.txt"
+    sound = root / "audio" / "video1.wav"
+    return {"track": track, "picture": track / "00001.jpg", "sound": sound, "annotation": annotation}
+
+
+def read_first(root, **settings):
+    dataset = open_at(root, **settings)
+    return dataset.read(index_of(dataset, "video1/00006"))
+
+
+def test_pictures_that_bear_no_frames_number_are_named(root):
+    track = root / "cropped_aligned" / "video1"
+    (track / "._00001.jpg").write_bytes(b"of a Macintosh")
+    before = read_first(root)["video"]
+    assert before[0, 0, 8, 8] == shade(1)
+    (track / "00007.jpg").rename(track / "7.jpg")
+    with pytest.raises(ValueError, match=r"7.jpg: expected pictures with the number of their frame as name"):
+        read_first(root)
+
+
+def test_a_sound_of_an_absurd_rate_is_named(root):
+    write_sound(root, "video1", np.zeros(4 * RATE, np.int16), rate=4_000_000)
+    with pytest.raises(ValueError, match=r"video1.wav: expected 1 to 1000000 samples per second, got 4000000"):
+        read_first(root)

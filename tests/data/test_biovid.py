@@ -1,3 +1,4 @@
+import os
 import pickle
 import shutil
 import sys
@@ -258,7 +259,12 @@ def test_blanks_around_names_are_no_part_of_them(root):
 @pytest.mark.parametrize("path", [None, "empty"])
 def test_a_folder_without_the_layout_is_refused(tmp_path, path):
     with pytest.raises(ValueError, match=r"--data biovid:PATH|expected PartA/starting_point/samples.csv"):
-        open_at(path if path is None else tmp_path / path)
+        open_at(path if path is None else tmp_path)
+
+
+def test_a_folder_that_does_not_exist_is_called_that(tmp_path):
+    with pytest.raises(ValueError, match="absent: no such folder"):
+        open_at(tmp_path / "absent")
 
 
 def test_contents_are_the_files_of_the_listed_samples(root):
@@ -275,3 +281,44 @@ def test_contents_are_the_files_of_the_listed_samples(root):
     assert found[1:7] == [frames / f"img_{number:05d}.jpg" for number in range(1, 7)]
     assert found[7:9] == [film, signal_file(root, second)]
     assert len(found) == 9 + 2 * 7
+
+
+@pytest.mark.parametrize("kind", ["frames", "signal", "table"])
+def test_a_link_that_leads_out_is_refused_unless_allowed(root, tmp_path_factory, kind):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "x"
+    record = open_at(root).records[0]
+    place = {
+        "frames": root / "PartA" / "video_frames" / record.subject / record.id,
+        "signal": signal_file(root, record),
+        "table": root / "PartA" / "starting_point" / "samples.csv",
+    }[kind]
+    place.rename(elsewhere)
+    place.symlink_to(elsewhere)
+    with pytest.raises(ValueError, match=r"leads to .*; --data.outside allows it"):
+        open_at(root).read(0)
+    assert set(open_at(root, outside=True).read(0)) == {"video", "physio"}
+
+
+@pytest.mark.parametrize("kind", ["frames", "picture", "signal", "table"])
+@pytest.mark.parametrize("thing", ["pipe", "nothing"])
+def test_what_cannot_be_read_is_not_missing(root, kind, thing):
+    record = open_at(root).records[0]
+    frames = root / "PartA" / "video_frames" / record.subject / record.id
+    table = root / "PartA" / "starting_point" / "samples.csv"
+    picture = frames / "img_00001.jpg"
+    place = {"frames": frames, "picture": picture, "signal": signal_file(root, record), "table": table}[kind]
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    os.mkfifo(place) if thing == "pipe" else place.symlink_to("gone")
+    with pytest.raises(ValueError, match=f"{place}: "):
+        open_at(root).read(0)
+
+
+def test_frames_are_in_the_order_of_their_numbers(root):
+    record = open_at(root).records[0]
+    folder = root / "PartA" / "video_frames" / record.subject / record.id
+    for file in folder.iterdir():
+        file.rename(folder / file.name.replace("0000", ""))
+    for number in range(1, 13):
+        Image.new("L", (16, 16), number * 20).save(folder / f"img_{number}.jpg")
+    (folder / "._img_1.jpg").write_bytes(b"of a Macintosh")
+    assert open_at(root, frames=12).read(0)["video"][0, :, 8, 8].tolist() == [20 * number for number in range(1, 13)]
