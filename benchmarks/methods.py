@@ -43,6 +43,7 @@ from pkdot.comparison.plan import Plan
 from pkdot.comparison.scores import NONE, TEACHER, Score
 from pkdot.comparison.statistics import holm
 from pkdot.comparison.tables import NOTHING, difference, gap, p_value
+from pkdot.comparison.tuning import frozen_factors
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -126,7 +127,7 @@ def recipe_table(scores: Sequence[Score]) -> str:
 
 def promises(plan: Plan) -> str:
     """The recipe's table from the runs that are in."""
-    found = scores_of([run for block in plan.blocks() for run in plan.testing(*block, {})])
+    found = scores_of([run for block in plan.blocks() for run in plan.testing(*block, frozen_factors(plan, *block))])
     explained = (
         "The recipe as it comes, untuned, on runs that had no part in choosing it. Points and their 95 % intervals; p "
         "by the corrected resampled t-test, after Holm's correction over the data sets of a regime. Control: the same "

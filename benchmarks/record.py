@@ -8,7 +8,7 @@ from typing import Any
 from pkdot.comparison.compare import is_scored
 from pkdot.comparison.plan import Cell, Plan, Run
 from pkdot.comparison.scores import Score, read_scores
-from pkdot.comparison.tuning import WEIGHTS
+from pkdot.comparison.tuning import WEIGHTS, deciding, frozen_factors, tried_by_entry
 from pkdot.storage import write_text
 from pkdot.training.evaluation import write_result
 from pkdot.training.run_folder import RunFolder
@@ -31,21 +31,23 @@ def lay_out(plan: Plan, scores: Path, weights: Path) -> int:
     """
     recorded = _read(scores)
     chosen = json.loads(weights.read_text("utf-8")) if weights.is_file() else {}
-    for name, own in _weights(plan).items():
-        if name in chosen and not own.exists():
-            own.parent.mkdir(parents=True, exist_ok=True)
-            write_text(own, json.dumps(chosen[name], indent=2) + "\n")
     cells: dict[Cell, list[Run]] = defaultdict(list)
     for block in plan.blocks():
-        for run in plan.testing(*block, {}):
+        own = plan.place(*block) / WEIGHTS
+        if not own.exists() and (weighed := _still_valid(plan, block, chosen.get(" / ".join(block), {}))):
+            own.parent.mkdir(parents=True, exist_ok=True)
+            write_text(own, json.dumps(weighed, indent=2) + "\n")
+        for run in plan.testing(*block, frozen_factors(plan, *block)):
             cells[run.cell].append(run)
     count = 0
     for runs in cells.values():
         found = {run.folder: recorded.get(_key(run)) for run in runs if is_scored(run)}
         if None not in found.values() and not any(run.folder.exists() for run in runs):
-            for folder in dict.fromkeys(run.folder for run in runs):
+            for folder, run in {run.folder: run for run in runs}.items():
                 folder.mkdir(parents=True)
-                write_result(RunFolder(folder).result, _result(found.get(folder)))
+                run.fingerprint.write(RunFolder(folder).fingerprint)
+                result = _result(found.get(folder)) | {"fingerprint": run.fingerprint.digest}
+                write_result(RunFolder(folder).result, result)
                 count += 1
     return count
 
@@ -53,8 +55,20 @@ def lay_out(plan: Plan, scores: Path, weights: Path) -> int:
 def lost(plan: Plan, scores: Path) -> list[str]:
     """The recorded runs of a plan that are not finished below its folder, by name."""
     recorded = _read(scores)
-    runs = [run for block in plan.blocks() for run in plan.testing(*block, {}) if is_scored(run)]
+    runs = [run for block in plan.blocks() for run in plan.testing(*block, frozen_factors(plan, *block))]
+    runs = [run for run in runs if is_scored(run)]
     return [" / ".join(map(str, _key(run))) for run in runs if _key(run) in recorded and not run.done]
+
+
+def _still_valid(plan: Plan, block: tuple[str, str], chosen: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The recorded choices of a block that were made among the plan's factors, as made by the plan's runs."""
+    factors = {f"{factor:g}" for factor in plan.config.tune}
+    tried = tried_by_entry(plan, *block)
+    return {
+        entry: choice | {"runs": deciding(tried[entry])}
+        for entry, choice in chosen.items()
+        if entry in tried and choice["validation"].keys() == factors
+    }
 
 
 def _weights(plan: Plan) -> dict[str, Path]:

@@ -83,6 +83,17 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
+def in_use(folder: Path) -> bool:
+    """Whether another process holds the folder at this moment."""
+    if not folder.is_dir():
+        return False
+    try:
+        with locked(folder):
+            return False
+    except FolderInUse:
+        return True
+
+
 def _owner(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8") or "another process"

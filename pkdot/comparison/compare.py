@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -14,8 +15,10 @@ from pkdot.comparison.grid import grid_of
 from pkdot.comparison.plan import Plan, Run, Stage, aliases
 from pkdot.comparison.pooling import pooled_where_too_small
 from pkdot.comparison.report import write_report
+from pkdot.comparison.reuse import reused
 from pkdot.comparison.scores import TEACHER, Score
 from pkdot.comparison.tuning import choose_factors, frozen_factors, to_choose
+from pkdot.storage import locked
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +44,16 @@ def compare(config: CompareConfig, command: str) -> Path:
         return config.out
     chosen = {block: frozen_factors(plan, *block) for block in plan.blocks()}
     runs = [run for block, factors in chosen.items() for run in plan.testing(*block, factors)]
-    return write_report(scores(runs), config.out, command=command, notes=_notes(plan, chosen, runs))
+    found = scores(runs)
+    with locked(config.out, wait=True) if found else nullcontext():
+        return write_report(found, config.out, command=command, notes=_notes(plan, chosen, runs))
 
 
 def run_stages(plan: Plan, config: CompareConfig) -> None:
     """Train this shard's part of the stages that were asked for, one data set and regime after the other."""
     stages = planned(plan, config)
-    log.info("%s", reused(stages.values()))
+    if stages:
+        log.info("%s", reused(run for runs in stages.values() for run in runs))
     waiting = [run for runs in stages.values() for run in runs if not run.done]
     read_ahead({(run.cell.data, run.cell.regime): run.config.data for run in waiting}.values())
     for block in plan.blocks():

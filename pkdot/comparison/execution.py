@@ -1,10 +1,14 @@
-"""Runs, each in a process of its own, so many at a time. A run that is finished is not repeated."""
+"""Runs, each in a process of its own, so many at a time. A run that is finished is not repeated.
+
+Several commands may work on one folder at once: a run that one of them has begun is left to it by the others.
+"""
 
 import json
 import logging
 import multiprocessing
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -17,7 +21,7 @@ from tqdm import tqdm
 
 from pkdot.comparison.plan import Run
 from pkdot.config import DataConfig, StudentRunConfig
-from pkdot.storage import write_text
+from pkdot.storage import FolderInUse, in_use, write_text
 from pkdot.training.interrupt import Interrupted
 from pkdot.training.preparation import prepare
 from pkdot.training.run_folder import RunFolder
@@ -26,7 +30,10 @@ from pkdot.training.teacher import train_teacher
 
 log = logging.getLogger(__name__)
 
-STOPPED = 130
+STOPPED, LEFT_TO_ANOTHER = 130, 75
+"""Exit codes of a run's process: it was stopped and has saved its state; another process is at it."""
+LOOK_AGAIN_S = 1.0
+"""How long to wait where all runs that could be started are in other hands."""
 READ_AHEAD = "PKDOT_READ_AHEAD"
 """Environment variable that tells the server of processes what to read before it forks: settings of data, as JSON."""
 
@@ -48,15 +55,26 @@ def run_all(runs: Sequence[Run], *, jobs: int, keep_weights: bool, title: str) -
     with tqdm(total=len(waiting), desc=title, unit="run", disable=None) as bar:
         try:
             while waiting or working:
-                for run in _startable(waiting, [run for _, run in working.values()], jobs - len(working)):
-                    waiting.remove(run)
-                    process = _start(run, keep_weights)
-                    working[process.sentinel] = process, run
-                for sentinel in wait(list(working)):
+                for run in _startable(waiting, [run for _, run in working.values()]):
+                    if len(working) == jobs:
+                        break
+                    if run.done:  # by another command
+                        waiting.remove(run)
+                        bar.update()
+                    elif not in_use(run.folder):
+                        waiting.remove(run)
+                        process = _start(run, keep_weights)
+                        working[process.sentinel] = process, run
+                if not working and waiting:
+                    time.sleep(LOOK_AGAIN_S)
+                for sentinel in wait(list(working)) if working else ():
                     process, run = working.pop(cast(int, sentinel))
                     process.join()
                     if process.exitcode == STOPPED:
                         raise KeyboardInterrupt
+                    if process.exitcode == LEFT_TO_ANOTHER:
+                        waiting.append(run)
+                        continue
                     if process.exitcode != 0:
                         failed.append(run)
                         log.warning("failed: %s (%s)", run.folder, why(run, process.exitcode))
@@ -67,11 +85,10 @@ def run_all(runs: Sequence[Run], *, jobs: int, keep_weights: bool, title: str) -
     return failed
 
 
-def _startable(waiting: Sequence[Run], working: Sequence[Run], free: int) -> list[Run]:
-    """The first runs whose teacher is neither being trained nor still to be."""
+def _startable(waiting: Sequence[Run], working: Sequence[Run]) -> list[Run]:
+    """The runs whose teacher is neither being trained nor still to be."""
     ahead = {run.folder.resolve() for run in (*waiting, *working) if run.is_teacher}
-    ready = [run for run in waiting if run.is_teacher or run.teacher not in ahead]
-    return ready[:free]
+    return [run for run in waiting if run.is_teacher or run.teacher not in ahead]
 
 
 def _start(run: Run, keep_weights: bool) -> BaseProcess:
@@ -96,6 +113,8 @@ def execute(run: Run, keep_weights: bool) -> None:
         train(run)
     except (Interrupted, KeyboardInterrupt):
         os._exit(STOPPED)
+    except FolderInUse:
+        os._exit(LEFT_TO_ANOTHER)
     except Exception as error:
         told = " ".join(str(error).split()) or type(error).__name__
         write_text(complaint, f"{type(error).__name__}: {told}\n\n{traceback.format_exc()}")
@@ -106,8 +125,10 @@ def execute(run: Run, keep_weights: bool) -> None:
 
 
 def train(run: Run) -> None:
-    """One run, from its config to its result; one that was stopped is gone on with."""
+    """One run, from its config to its result; one that was stopped is resumed."""
     folder = RunFolder(run.folder)
+    if not run.done:
+        folder.result.unlink(missing_ok=True)  # a damaged one
     if isinstance(run.config, StudentRunConfig):
         prepared = prepare(run.config.data, run.config.optim, run.config.run.seed)
         train_student(run.config, prepared, folder)
@@ -125,7 +146,7 @@ def tidy(run: Run, keep_weights: bool) -> None:
         folder.best.unlink(missing_ok=True)
         folder.metadata.unlink(missing_ok=True)
     for events in run.folder.rglob("events.out.tfevents.*"):
-        events.unlink()
+        events.unlink(missing_ok=True)
 
 
 def why(run: Run, exit_code: int | None) -> str:

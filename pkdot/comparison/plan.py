@@ -1,8 +1,13 @@
-"""Which runs a comparison consists of, and where each one lies."""
+"""Which runs a comparison consists of, and where each one lies.
 
+A run folder is named by the run's fingerprint, below the folder of its entry: what was made with other settings or
+other data lies beside it, and is neither repeated nor reported.
+"""
+
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,11 +15,15 @@ from pkdot.checks import check_range
 from pkdot.comparison.config import FIRST_TUNE_SEED, CompareConfig
 from pkdot.comparison.grid import Entry, Grid, Settings, TeacherKind, run_config
 from pkdot.comparison.scores import ALL_LABELS, CONTROLS, TEACHER
-from pkdot.config import StudentRunConfig, TeacherRunConfig
-from pkdot.data import open_dataset
+from pkdot.config import DataConfig, OptimConfig, StudentRunConfig, TeacherRunConfig
+from pkdot.data.content import Opened
 from pkdot.data.splits import fold_members
 from pkdot.tasks import Task
 from pkdot.training.distillation import build_criteria
+from pkdot.training.fingerprint import NO_TEACHER, Fingerprint, student_fingerprint, teacher_fingerprint
+from pkdot.training.preparation import Prepared, prepare
+from pkdot.training.run_folder import RunFolder
+from pkdot.training.teacher import seen_by_teacher
 
 Stage = Literal["tune", "test"]
 
@@ -38,6 +47,8 @@ class Run:
         cell: where it belongs.
         entry: its line in the tables.
         config: of the student, or of a teacher.
+        fingerprint: of all that decides its result.
+        place: the folder of its entry; what was made with other settings or data lies there too.
         folder: the run folder.
         factor: on the balanced weight, where it is one of several that are tried.
     """
@@ -45,8 +56,14 @@ class Run:
     cell: Cell
     entry: str
     config: StudentRunConfig | TeacherRunConfig
-    folder: Path
+    fingerprint: Fingerprint = field(repr=False)
+    place: Path
     factor: float | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Named by the fingerprint."""
+        return self.place / self.fingerprint.digest
 
     @property
     def is_teacher(self) -> bool:
@@ -60,8 +77,12 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether it has been tested."""
-        return (self.folder / "result.json").is_file()
+        """Whether it has been tested, with these settings and these data."""
+        try:
+            result = json.loads(RunFolder(self.folder).result.read_text(encoding="utf-8"))
+            return bool(result["fingerprint"] == self.fingerprint.digest)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return False
 
 
 @dataclass(frozen=True)
@@ -70,6 +91,7 @@ class DataSet:
 
     task: Task
     folds: int
+    opened: Opened = field(repr=False)
 
 
 def look_at(grid: Grid) -> dict[str, DataSet]:
@@ -77,10 +99,10 @@ def look_at(grid: Grid) -> dict[str, DataSet]:
     found = {}
     for name, settings in grid.sets.items():
         config = run_config(settings)
-        dataset = open_dataset(config.data)
+        opened = Opened.of(config.data)
         folds = config.data.folds
-        count = len(fold_members(dataset.records, folds, config.data.split_seed)) if folds else 1
-        found[name] = DataSet(dataset.schema.task.with_loss(config.optim.task_loss), count)
+        count = len(fold_members(opened.dataset.records, folds, config.data.split_seed)) if folds else 1
+        found[name] = DataSet(opened.dataset.schema.task.with_loss(config.optim.task_loss), count, opened)
     return found
 
 
@@ -102,6 +124,8 @@ class Plan:
     def __init__(self, grid: Grid, config: CompareConfig) -> None:
         self.grid, self.config = grid, config
         self.sets = look_at(grid)
+        self._known: dict[str, Fingerprint] = {}
+        self._prepared: tuple[str, Prepared] | None = None
         self.left_out = self._misfits()
         for kind, names in (("data sets", grid.sets), ("regimes", grid.regimes), ("entries", grid.entries)):
             if len({slug(name) for name in names}) < len(names):
@@ -128,16 +152,19 @@ class Plan:
         """The entries of a block whose weight is chosen."""
         return [name for name in self.entries(data, regime) if self.grid.entries[name].tuned]
 
-    def tuning(self, data: str, regime: str, entries: Sequence[str]) -> list[Run]:
-        """The runs on whose validation scores the weights of some entries of a block are chosen."""
-        if not entries:
-            return []
+    def tuning(self, data: str, regime: str, wanted: Sequence[str]) -> list[Run]:
+        """The runs on whose validation scores the weights of the wanted entries of a block are chosen."""
+        entries = self.tuned(data, regime)
         runs: list[Run] = []
         for seed in range(FIRST_TUNE_SEED, FIRST_TUNE_SEED + self.config.tune_seeds):
             cell = Cell(data, regime, "tune", 0, seed)
             runs += self._teachers(cell, entries)
             runs += [self._student(cell, name, factor) for name in entries for factor in self.config.tune]
-        return _shared(runs)
+        # Whoever shares a folder does so whether or not both are wanted.
+        runs = _shared(runs)
+        students = [run for run in runs if run.entry in wanted]
+        teachers = {run.teacher for run in students}
+        return [run for run in runs if run.folder.resolve() in teachers] + students
 
     def testing(self, data: str, regime: str, factors: Mapping[str, float]) -> list[Run]:
         """The runs of a block that are compared, with the chosen factors."""
@@ -192,7 +219,14 @@ class Plan:
         run = {"seed": seed, "threads": config.threads, "device": config.device, "picture_epochs": 0}
         return [self.grid.sets[cell.data], *regime.on(cell.data), {"data": split, "run": run}]
 
-    def _folder(self, cell: Cell, name: str) -> Path:
+    def _ready(self, cell: Cell, data: DataConfig, optim: OptimConfig) -> Prepared:
+        """The data of a cell. The last one is kept: runs come cell by cell."""
+        key = repr((cell.data, data, optim.task_loss))
+        if self._prepared is None or self._prepared[0] != key:
+            self._prepared = key, prepare(data, optim, seed=0, opened=self.sets[cell.data].opened)
+        return self._prepared[1]
+
+    def _place(self, cell: Cell, name: str) -> Path:
         return self.place(cell.data, cell.regime) / cell.stage / f"fold{cell.fold}-seed{cell.seed}" / name
 
     def _teachers(self, cell: Cell, entries: Sequence[str]) -> list[Run]:
@@ -207,37 +241,44 @@ class Plan:
         own: Settings = {"model": {"teacher": "concat"}} if kind == "self" else {}
         whole = run_config(*self._settings(cell), self.grid.regimes[cell.regime].teacher, own)
         config = TeacherRunConfig(whole.data, whole.model, whole.optim, whole.run, privileged=kind == "privileged")
-        return Run(
-            cell, TEACHER if kind == "privileged" else f"{kind} teacher", config, self._teacher_folder(cell, kind)
-        )
-
-    def _teacher_folder(self, cell: Cell, kind: TeacherKind) -> Path:
-        return self._folder(cell, f"teacher-{kind}")
+        key = repr((cell.data, config))
+        if key not in self._known:
+            prepared = seen_by_teacher(config, self._ready(cell, config.data, config.optim))
+            self._known[key] = teacher_fingerprint(config, prepared)
+        entry = TEACHER if kind == "privileged" else f"{kind} teacher"
+        return Run(cell, entry, config, self._known[key], self._place(cell, f"teacher-{kind}"))
 
     def _student(self, cell: Cell, name: str, factor: float | None, *, tested: bool = False) -> Run:
         entry = self.grid.entries[name]
         own: Settings = {} if factor is None else {"distill": {"balance": factor}}
         config = run_config(*self._settings(cell), entry.settings, self._fitting(cell.data, entry), own)
+        learned = NO_TEACHER
         if entry.method != "none":
-            config = replace(config, teacher=self._teacher_folder(cell, entry.teacher).resolve())
+            teacher = self._teacher(cell, entry.teacher)
+            learned = teacher.fingerprint.digest
+            config = replace(config, teacher=teacher.folder.resolve())
+        key = repr((cell.data, config))
+        if key not in self._known:
+            prepared = self._ready(cell, config.data, config.optim)
+            self._known[key] = student_fingerprint(config, prepared, learned)
         folder = slug(name) if tested or factor is None else f"{slug(name)}-x{factor:g}"
-        return Run(cell, name, config, self._folder(cell, folder), factor)
+        return Run(cell, name, config, self._known[key], self._place(cell, folder), factor)
 
 
 def _shared(runs: list[Run]) -> list[Run]:
     """With one folder for runs that are the same: where a teacher only concatenates, without the privileged modalities
     it is the student's own architecture.
     """
-    first: dict[str, Path] = {}
+    first: dict[tuple[Cell, str], Path] = {}
     shared: dict[Path, Path] = {}
     found = []
     for run in runs:
         config = run.config
         if isinstance(config, StudentRunConfig) and config.teacher is not None:
             config = replace(config, teacher=shared[config.teacher])
-        folder = first.setdefault(repr((run.cell, config)), run.folder)
-        shared[run.folder.resolve()] = folder.resolve()
-        found.append(replace(run, config=config, folder=folder))
+        same = replace(run, config=config, place=first.setdefault((run.cell, run.fingerprint.digest), run.place))
+        shared[run.folder.resolve()] = same.folder.resolve()
+        found.append(same)
     return found
 
 

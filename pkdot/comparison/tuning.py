@@ -1,20 +1,22 @@
 """The weight of each method: chosen once on validation splits, over the same factors for all, and then frozen."""
 
+import hashlib
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from pkdot.comparison.plan import Plan, Run
-from pkdot.storage import write_text
+from pkdot.storage import locked, write_text
 
 WEIGHTS = "weights.json"
 
 
 def to_choose(plan: Plan, data: str, regime: str) -> list[Run]:
-    """The runs by which the weights of a block that are not frozen yet are chosen. Raises as frozen_factors."""
-    frozen = frozen_factors(plan, data, regime)
+    """The runs by which the weights of a block that are not frozen yet are chosen."""
+    frozen = _frozen(plan, data, regime)
     return plan.tuning(data, regime, [entry for entry in plan.tuned(data, regime) if entry not in frozen])
 
 
@@ -22,32 +24,50 @@ def choose_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
     """The factor of each tuned entry of a block: read where it has been chosen, chosen where it can be.
 
     The best mean validation score over the tuning seeds counts, and among equals the smaller factor. A choice is
-    written to ``weights.json`` beside the runs and from then on only read.
+    written to ``weights.json`` beside the runs and holds as long as the same runs would decide it.
 
     Raises:
-        ValueError: some of the runs to choose by are not there, or :func:`frozen_factors` raises.
+        ValueError: some of the runs to choose by are not there, or ``weights.json`` cannot be read.
     """
-    runs = [run for run in to_choose(plan, data, regime) if run.factor is not None]
-    if runs:
-        path = plan.place(data, regime) / WEIGHTS
-        chosen = _chosen(plan, path)
-        for entry in dict.fromkeys(run.entry for run in runs):
-            chosen[entry] = _best(entry, [run for run in runs if run.entry == entry])
-        write_text(path, json.dumps(chosen, indent=2) + "\n")
-    return frozen_factors(plan, data, regime)
+    frozen = _frozen(plan, data, regime)
+    new = {
+        entry: _choice(entry, tried)
+        for entry, tried in tried_by_entry(plan, data, regime).items()
+        if entry not in frozen and tried
+    }
+    if new:
+        place = plan.place(data, regime)
+        with locked(place, wait=True):
+            frozen = new | _frozen(plan, data, regime)
+            write_text(place / WEIGHTS, json.dumps(frozen, indent=2) + "\n")
+    return {entry: choice["factor"] for entry, choice in frozen.items()}
 
 
 def frozen_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
-    """The factors that have been chosen so far.
+    """The factors that have been chosen so far, or that the finished runs decide. Raises as ``choose_factors``."""
+    frozen = _frozen(plan, data, regime)
+    for entry, tried in tried_by_entry(plan, data, regime).items():
+        if entry not in frozen and tried and all(run.done for run in tried):
+            frozen[entry] = _choice(entry, tried)
+    return {entry: choice["factor"] for entry, choice in frozen.items()}
 
-    Raises:
-        ValueError: they were chosen among other factors than the plan has, or their file cannot be read.
-    """
-    chosen = _chosen(plan, plan.place(data, regime) / WEIGHTS)
-    return {entry: chosen[entry]["factor"] for entry in plan.tuned(data, regime) if entry in chosen}
+
+def deciding(runs: Sequence[Run]) -> str:
+    """Names the runs by which a factor is chosen; what was chosen by others does not hold."""
+    return hashlib.sha256(" ".join(sorted(run.fingerprint.digest for run in runs)).encode()).hexdigest()[:16]
 
 
-def _best(entry: str, runs: list[Run]) -> dict[str, Any]:
+def tried_by_entry(plan: Plan, data: str, regime: str) -> dict[str, list[Run]]:
+    """The runs of each tuned entry of a block, one for each factor and seed."""
+    entries = plan.tuned(data, regime)
+    tried: dict[str, list[Run]] = {entry: [] for entry in entries}
+    for run in plan.tuning(data, regime, entries):
+        if not run.is_teacher:
+            tried[run.entry].append(run)
+    return tried
+
+
+def _choice(entry: str, runs: Sequence[Run]) -> dict[str, Any]:
     scores: dict[float, list[float]] = {}
     for run in runs:
         if run.factor is None or not run.done:
@@ -58,22 +78,30 @@ def _best(entry: str, runs: list[Run]) -> dict[str, Any]:
         scores.setdefault(run.factor, []).append(score)
     means = {factor: fmean(values) for factor, values in sorted(scores.items())}
     best = max(means, key=lambda factor: -math.inf if math.isnan(means[factor]) else means[factor])
-    return {"factor": best, "validation": {f"{factor:g}": mean for factor, mean in means.items()}}
+    validation = {f"{factor:g}": mean for factor, mean in means.items()}
+    return {"factor": best, "validation": validation, "runs": deciding(runs)}
 
 
-def _chosen(plan: Plan, path: Path) -> dict[str, dict[str, Any]]:
+def _frozen(plan: Plan, data: str, regime: str) -> dict[str, dict[str, Any]]:
+    """The choices in ``weights.json`` that the same runs would decide now."""
+    path = plan.place(data, regime) / WEIGHTS
     if not plan.config.tune_seeds or not path.is_file():
         return {}
+    chosen = _read(path)
+    return {
+        entry: chosen[entry]
+        for entry, tried in tried_by_entry(plan, data, regime).items()
+        if entry in chosen and chosen[entry].get("runs") == deciding(tried)
+    }
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        chosen: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        chosen = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON ({error}).") from error
-    factors = {f"{factor:g}" for factor in plan.config.tune}
-    for entry, choice in chosen.items():
-        if choice["validation"].keys() != factors:
-            among = " ".join(choice["validation"])
-            raise ValueError(
-                f"{path}: the weight of {entry!r} was chosen among the factors {among}; expected --tune {among}, or "
-                "another --out for other factors."
-            )
+    if not isinstance(chosen, dict) or not all(
+        isinstance(choice, dict) and isinstance(choice.get("factor"), int | float) for choice in chosen.values()
+    ):
+        raise ValueError(f"{path}: expected a factor for each entry, as pkdot-compare writes them; delete it.")
     return chosen

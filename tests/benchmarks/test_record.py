@@ -11,7 +11,7 @@ from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.grid import grid_of
 from pkdot.comparison.plan import Plan, Run
 from pkdot.comparison.scores import Score
-from pkdot.comparison.tuning import to_choose
+from pkdot.comparison.tuning import frozen_factors, to_choose
 from tests.support import write_vectors
 
 ROWS = 2 * 6  # two seeds of teacher, none, all labels, self-training, kd from prevalent teacher and kd
@@ -39,7 +39,7 @@ def plan_of(config: CompareConfig) -> Plan:
 
 
 def scored(plan: Plan) -> list[Score]:
-    runs: list[Run] = [run for block in plan.blocks() for run in plan.testing(*block, {})]
+    runs: list[Run] = [run for block in plan.blocks() for run in plan.testing(*block, frozen_factors(plan, *block))]
     return scores(runs)
 
 
