@@ -14,7 +14,7 @@ from pkdot.data.disk import FILM_MB, PICTURE_MB, SOUND_MB, decoding, file_status
 from pkdot.data.tables import LARGEST
 
 JPEG_QUALITY = 88
-PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
+PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP")
 """What is decoded, whatever a file is called: rasters only. Of the others one starts a program (EPS: Ghostscript)."""
 MOST_PIXELS = 100_000_000
 """Of a picture, or of a frame of a film."""

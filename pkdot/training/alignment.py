@@ -39,18 +39,20 @@ class TeacherPool(nn.Module):
         super().__init__()
         hidden = max(1, width // 2)
         # Two linear maps without a nonlinearity between, as published: a projection of half the rank.
-        self.adapters = nn.ModuleDict(
-            {name: nn.Sequential(nn.Linear(width, hidden), nn.Linear(hidden, width)) for name in modalities}
+        # Lists, for a modality may have a name that no module can have: "keys", "a.b".
+        self.adapters = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, hidden), nn.Linear(hidden, width)) for _ in modalities
         )
-        self.heads = nn.ModuleDict({name: nn.Linear(width, task.head_size) for name in modalities})
+        self.heads = nn.ModuleList(nn.Linear(width, task.head_size) for _ in modalities)
+        self._modalities = modalities
         self._task = task
 
     def adapted(self, streams: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Of each modality the aligned embedding ``(B, d)`` and the prediction ``(B, C)``."""
         found = {}
-        for name, adapter in self.adapters.items():
+        for name, adapter, head in zip(self._modalities, self.adapters, self.heads, strict=True):
             embedding = adapter(streams[name].float())
-            found[name] = embedding, self.heads[name](embedding)
+            found[name] = embedding, head(embedding)
         return found
 
     def loss(self, known: Output, target: Tensor, labelled: Tensor) -> Tensor:

@@ -156,6 +156,16 @@ def test_alignment_brings_each_modality_near_the_joint_teacher_and_reads_the_tas
         align(bare, bare, TERNARY, epochs=1, seed=0, device=torch.device("cpu"))
 
 
+def test_modalities_of_any_name_are_aligned() -> None:
+    generator = torch.Generator().manual_seed(0)
+    names = ("keys", "type", "_modules", "a.b", "ü 😀")
+    streams = {name: torch.randn(6, 4, generator=generator) for name in names}
+    embedding, target = torch.randn(6, 4, generator=generator), torch.arange(6) % 3
+    known = Predictions(tuple("abcdef"), embedding[:, :3], embedding, streams, target, torch.ones(6, dtype=torch.bool))
+    pool = align(known, known, TERNARY, epochs=1, seed=0, device=torch.device("cpu"))
+    assert list(pool.adapted(streams)) == list(names)
+
+
 def test_a_teacher_without_the_privileged_modality_is_a_control_and_never_found_by_itself(
     vectors: Path, teacher: RunResult, tmp_path: Path
 ) -> None:
