@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from pkdot.precision import at_least_float32, in_range
 from pkdot.ranking import columns_at_ranks
 
 Select = Literal["nearest", "farthest", "stratified", "shared"]
@@ -46,17 +47,18 @@ def cosine_structure(z: Tensor) -> Tensor:
 
 
 def unit_rows(z: Tensor) -> Tensor:
-    """Rows of ``(*, B, d)`` scaled to length 1, in float32 at least; zero rows stay zero and get no gradient."""
-    z = z.to(torch.promote_types(z.dtype, torch.float32))
+    """Rows of ``(*, B, d)`` scaled to length 1, in float32 at least; zero rows stay zero and get no gradient.
+
+    A row so short that its gradient would overflow counts as zero: see :func:`pkdot.precision.smallest_size`.
+    """
+    z = at_least_float32(z)
     if not z.numel():
         return z
     length = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
     if torch.compiler.is_compiling() or not _squares_fit(length):
         # Scaling by the largest entry first keeps the squares of huge and of tiny rows in range; directions stay.
-        size = z.detach().abs().amax(-1, keepdim=True)
-        alive = size > 0
-        z = torch.where(alive, z / torch.where(alive, size, 1.0), 0.0)
-        length = torch.linalg.vector_norm(torch.where(alive, z, 1.0), dim=-1, keepdim=True)
+        z = in_range(z, z.detach().abs().amax(-1, keepdim=True))
+        length = torch.linalg.vector_norm(torch.where((z == 0).all(-1, keepdim=True), 1.0, z), dim=-1, keepdim=True)
     unit: Tensor = z / length
     return unit
 

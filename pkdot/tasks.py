@@ -17,6 +17,7 @@ from pkdot.metrics import (
     r_squared,
     root_mean_squared_error,
 )
+from pkdot.precision import at_least_float32, check_rows, check_value, half_range, in_range
 
 TaskKind = Literal["classification", "ordinal", "regression"]
 TaskLoss = Literal["auto", "cross-entropy", "corn", "ccc", "mse"]
@@ -105,7 +106,8 @@ class Task:
             labelled: ``(B,)`` bool; None means all.
 
         Raises:
-            ValueError: shapes that do not fit the task or each other.
+            ValueError: shapes that do not fit the task or each other; values that are not finite, or that a squared
+                error cannot hold.
         """
         expected = (len(prediction), self.head_size)
         answers = expected if self.kind == "regression" else expected[:1]
@@ -116,22 +118,21 @@ class Task:
             )
         if labelled is not None:
             prediction, target = prediction[labelled], target[labelled]
-        prediction = _at_least_float32(prediction)
+        prediction = at_least_float32(prediction)
         if not len(prediction):
             return prediction.sum() * 0.0
-        match self.loss:
-            case "cross-entropy":
-                return functional.cross_entropy(prediction, target)
-            case "corn":
-                return corn_loss(prediction, target)
-            case "ccc":
-                return concordance_loss(prediction, self.encode(target, prediction))
-            case _:
-                return functional.mse_loss(prediction, self.encode(target, prediction))
+        if self.kind == "regression":
+            target = self.encode(target, prediction)
+            if self.loss == "ccc":
+                return concordance_loss(prediction, target)
+            return check_value(functional.mse_loss(prediction, target), prediction=prediction, target=target)
+        corn = self.loss == "corn"
+        loss = corn_loss(prediction, target) if corn else functional.cross_entropy(prediction, target)
+        return check_value(loss, prediction=prediction)
 
     def sample_losses(self, prediction: Tensor, target: Tensor) -> Tensor:
         """``(B,)`` losses of labelled samples, one by one; a regression's is its squared error, in the head's units."""
-        prediction = _at_least_float32(prediction)
+        prediction = at_least_float32(prediction)
         if self.kind == "regression":
             return (prediction - self.encode(target, prediction)).square().mean(-1)
         if self.loss == "cross-entropy":
@@ -170,7 +171,7 @@ class Task:
 
     def metrics(self, prediction: Tensor, target: Tensor) -> dict[str, float]:
         """The kind's metrics over ``B`` labelled samples, from raw predictions; see :mod:`pkdot.metrics`."""
-        answer = self.decode(_at_least_float32(prediction.detach().cpu())).numpy()
+        answer = self.decode(at_least_float32(prediction.detach().cpu())).numpy()
         truth = target.detach().cpu().numpy()
         if self.kind == "regression":
             agreement = concordance(answer, truth)
@@ -188,10 +189,6 @@ class Task:
             found["mae"] = mean_absolute_error(answer, truth)
             found["qwk"] = quadratic_weighted_kappa(answer, truth, len(self.classes))
         return found
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def corn_loss(prediction: Tensor, target: Tensor) -> Tensor:
@@ -232,18 +229,30 @@ def concordance_loss(prediction: Tensor, target: Tensor) -> Tensor:
         target: ``(B, R)``.
 
     Raises:
-        ValueError: shapes that differ, which would broadcast.
+        ValueError: shapes that differ, which would broadcast; values that are not finite.
     """
     if prediction.shape != target.shape:
         raise ValueError(
             f"prediction has shape {tuple(prediction.shape)} and target {tuple(target.shape)}; expected the same."
         )
-    prediction = _at_least_float32(prediction)
+    prediction = at_least_float32(prediction)
+    if not prediction.numel():
+        return prediction.sum()
     target = target.to(prediction.dtype)
-    prediction_mean, target_mean = prediction.mean(0), target.mean(0)
+    check_rows(prediction=prediction, target=target)
+    return (1 - batch_concordance(prediction, target)).mean()
+
+
+def batch_concordance(prediction: Tensor, target: Tensor) -> Tensor:
+    """``(*, R)`` CCC of two ``(*, B, R)`` over the batch, as in :func:`concordance_loss`; 0 for a constant target."""
+    # It knows no unit: one in which both sides are about 1 keeps their squares in range.
+    size = half_range(torch.cat([prediction, target], -2), -2)
+    prediction, target = in_range(prediction, size), in_range(target, size)
+    prediction_mean, target_mean = prediction.mean(-2, keepdim=True), target.mean(-2, keepdim=True)
     deviation, target_deviation = prediction - prediction_mean, target - target_mean
     # Asked of the values: rounding leaves equal numbers a deviation, and its ratio to the scale is noise.
-    target_deviation = torch.where((target != target[:1]).any(0), target_deviation, 0.0)
-    covariance = (deviation * target_deviation).mean(0)
-    scale = deviation.square().mean(0) + target_deviation.square().mean(0) + (prediction_mean - target_mean).square()
-    return (1 - 2 * covariance / torch.where(scale > 0, scale, 1.0)).mean()
+    target_deviation = torch.where((target != target[..., :1, :]).any(-2, keepdim=True), target_deviation, 0.0)
+    covariance = (deviation * target_deviation).mean(-2)
+    between = (prediction_mean - target_mean).square().squeeze(-2)
+    scale = deviation.square().mean(-2) + target_deviation.square().mean(-2) + between
+    return 2 * covariance / torch.where(scale > 0, scale, 1.0)

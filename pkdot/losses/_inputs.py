@@ -1,7 +1,6 @@
 """What every loss checks about its inputs, how exactly it computes, and what it makes of ``topk``."""
 
 import functools
-import math
 from collections.abc import Callable, Iterable
 from typing import Concatenate, Literal, ParamSpec
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pkdot.distributed import gather_with_gradient
+from pkdot.precision import at_least_float32, check_rows, check_value
 
 Inputs = Literal["embedding", "prediction"]
 """Which of a model's outputs a loss compares."""
@@ -22,18 +22,18 @@ P = ParamSpec("P")
 def full_precision(
     loss: Callable[Concatenate[Tensor, Tensor, P], Tensor],
 ) -> Callable[Concatenate[Tensor, Tensor, P], Tensor]:
-    """Let a loss of student and teacher compute in float32 at least, also under autocast, from a detached teacher."""
+    """Let a loss of student and teacher compute in float32 at least, also under autocast, from a detached teacher.
+
+    A value that overflows all the same raises ``ValueError``.
+    """
 
     @functools.wraps(loss)
     def in_full_precision(student: Tensor, teacher: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
         with torch.autocast(student.device.type, enabled=False):
-            return loss(_at_least_float32(student), _at_least_float32(teacher.detach()), *args, **kwargs)
+            student, teacher = at_least_float32(student), at_least_float32(teacher.detach())
+            return check_value(loss(student, teacher, *args, **kwargs), student=student, teacher=teacher)
 
     return in_full_precision
-
-
-def _at_least_float32(z: Tensor) -> Tensor:
-    return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
 def check_pair(student: Tensor, teacher: Tensor) -> None:
@@ -43,15 +43,7 @@ def check_pair(student: Tensor, teacher: Tensor) -> None:
             f"student has shape {tuple(student.shape)}, teacher {tuple(teacher.shape)}; expected (*, B, d_student) and "
             "(*, B, d_teacher) with the same leading dimensions and the same B."
         )
-    if torch.compiler.is_compiling():
-        return  # a look at the values would break the graph
-    for name, z in (("student", student), ("teacher", teacher)):
-        if math.isfinite(float(z.detach().sum())):
-            continue
-        finite = z.detach().isfinite().all(-1)
-        if not bool(finite.all()):
-            bad = finite.numel() - int(finite.sum())
-            raise ValueError(f"{name} has NaN or infinity in {bad} of {finite.numel()} rows; expected finite values.")
+    check_rows(student=student, teacher=teacher)
 
 
 def check_outputs(student: Tensor, teacher: Tensor, *, classes: int = 1) -> None:
@@ -123,7 +115,7 @@ def anchor_count(topk: int | float, batch: int) -> int:
 
 def no_loss(student: Tensor) -> Tensor:
     """Zero, with a zero gradient, in float32 at least."""
-    return (_at_least_float32(student) * 0.0).sum()
+    return at_least_float32(student).flatten()[:0].sum()
 
 
 def gather_pair(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from pkdot.losses._inputs import (
     full_precision,
     no_loss,
 )
+from pkdot.precision import half_range, in_range
 
 
 def pearson_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -100,6 +101,7 @@ def _intra(student: Tensor, teacher: Tensor) -> Tensor:
 
 def _correlation(x: Tensor, y: Tensor) -> Tensor:
     """Pearson's, along the last dimension; 0 where one side is constant."""
+    x, y = (in_range(z, half_range(z, -1)) for z in (x, y))
     # Asked of the values: rounding leaves equal numbers a deviation, and its direction is noise.
     alive = (x != x[..., :1]).any(-1) & (y != y[..., :1]).any(-1)
     x, y = (torch.where(alive.unsqueeze(-1), z - z.mean(-1, keepdim=True), 1.0) for z in (x, y))

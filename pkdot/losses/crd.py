@@ -9,6 +9,8 @@ from torch.nn import functional
 
 from pkdot.distributed import gather_with_gradient
 from pkdot.losses._inputs import Inputs, check_pair, check_positive, no_loss
+from pkdot.precision import at_least_float32, check_value
+from pkdot.structure import unit_rows
 
 _SMALLEST = 1e-7
 
@@ -124,8 +126,9 @@ class CRDLoss(nn.Module):
 
     def _embed(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         dtype = self.embed_student.weight.dtype
-        embedded = self.embed_student(student.to(dtype)), self.embed_teacher(teacher.detach().to(dtype))
-        return functional.normalize(embedded[0], dim=-1), functional.normalize(embedded[1], dim=-1)
+        own = self.embed_student(at_least_float32(student).to(dtype))
+        other = self.embed_teacher(teacher.detach().to(dtype))
+        return unit_rows(check_value(own, student=student)), unit_rows(check_value(other, teacher=teacher))
 
     def _scores(self, embedded: Tensor, memory: Tensor, contrast: Tensor, which: int) -> Tensor:
         # All products and then a choice: fewer numbers than the chosen vectors would be.

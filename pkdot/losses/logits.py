@@ -5,6 +5,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from pkdot.losses._inputs import Inputs, TaskKind, check_outputs, check_positive, full_precision, no_loss
+from pkdot.precision import half_range, in_range, power_of_two
 
 
 def kd_loss(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
@@ -72,11 +73,13 @@ def _standardised_divergence(student: Tensor, teacher: Tensor, temperature: floa
 
 
 def _standardised(logits: Tensor) -> Tensor:
+    size = half_range(logits, -1)
+    logits = in_range(logits, size)
     deviation = logits - logits.mean(-1, keepdim=True)
-    spread = deviation.square().sum(-1, keepdim=True) / (logits.shape[-1] - 1)
+    variance = deviation.square().sum(-1, keepdim=True) / (logits.shape[-1] - 1)
     # Of equal logits the root has no gradient, and no shape.
-    alive = spread > 0
-    return deviation / (spread.where(alive, 1.0).sqrt() + 1e-7)
+    alive = variance > 0
+    return deviation / (variance.where(alive, 1.0).sqrt() + 1e-7 * power_of_two(size))
 
 
 class KDLoss(nn.Module):

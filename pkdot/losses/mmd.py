@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pkdot.losses._inputs import Inputs, check_positive, check_width, full_precision, gather_pair, no_loss
 from pkdot.losses.embedding import connector
+from pkdot.precision import half_range, in_range
 from pkdot.structure import distances
 
 
@@ -43,6 +44,8 @@ def mmd_loss(student: Tensor, teacher: Tensor, *, kernels: int = 5, ratio: float
 def _discrepancy(student: Tensor, teacher: Tensor, kernels: int, ratio: float) -> Tensor:
     batch = student.shape[-2]
     points = torch.cat([student, teacher], -2)
+    # The bandwidths take the scale along.
+    points = in_range(points, half_range(points, -2).amax(-1, keepdim=True))
     squared = distances(points).square()
     bandwidth = squared.detach().sum((-2, -1), keepdim=True) / (2 * batch * (2 * batch - 1))
     # Where all points are equal every kernel is 1, whatever its width.

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from pkdot.distributed import gather_with_gradient
 from pkdot.losses._inputs import Inputs, check_choice, check_pair, check_weights, full_precision, gather_pair, no_loss
 from pkdot.losses.ot import OTDistillLoss
+from pkdot.precision import at_least_float32
 from pkdot.structure import unit_rows
 
 Choice = Literal["batch", "sample"]
@@ -126,6 +127,8 @@ class MultiTeacherOTLoss(nn.Module):
             errors: ``(K, B)``, their task losses.
             labelled: ``(B,)`` bool, where these are known.
         """
+        # Once for both terms: their gradients add up in single precision.
+        student = at_least_float32(student)
         if teachers is None or errors is None:
             teachers, errors = teacher.unsqueeze(0), torch.zeros_like(teacher[..., 0]).unsqueeze(0)
         if labelled is None:

@@ -16,6 +16,8 @@ from pkdot.losses._inputs import (
     labelled_rows,
     no_loss,
 )
+from pkdot.precision import check_rows, check_value
+from pkdot.tasks import batch_concordance
 
 
 def mse_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -143,19 +145,16 @@ def _mse(student: Tensor, teacher: Tensor) -> Tensor:
 
 @full_precision
 def _concordance(student: Tensor, teacher: Tensor) -> Tensor:
-    mean_s, mean_t = student.mean(-2, keepdim=True), teacher.mean(-2, keepdim=True)
-    covariance = ((student - mean_s) * (teacher - mean_t)).mean(-2)
-    spread = (student - mean_s).square().mean(-2) + (teacher - mean_t).square().mean(-2)
-    scale = spread + (mean_s - mean_t).square().squeeze(-2)
-    # Asked of the values: rounding leaves equal numbers a deviation.
     varies = (teacher != teacher[..., :1, :]).any(-2)
-    return torch.where(varies, 1 - 2 * covariance / scale.where(varies, 1.0), 0.0).mean()
+    return torch.where(varies, 1 - batch_concordance(student, teacher), 0.0).mean()
 
 
 @full_precision
 def _bounded(student: Tensor, teacher: Tensor, target: Tensor, weight: float, margin: float) -> Tensor:
     target = target.to(student.dtype)
     error_s, error_t = ((z - target).square().sum(-1) for z in (student, teacher))
+    # One that overflows and is not asked for would still spoil the gradient.
+    check_value(error_s, student=student, target=target)
     beyond = torch.where(error_s.detach() + margin > error_t, error_s, 0.0)
     return functional.smooth_l1_loss(student, target) + weight * beyond.mean()
 
@@ -165,7 +164,8 @@ def _imitation(student: Tensor, teacher: Tensor, target: Tensor, labelled: Tenso
     difference = (student - teacher).square().sum(-1)
     if not bool(labelled.any()):
         return difference.mean()
-    error = (teacher[labelled] - target[labelled].to(teacher.dtype)).square().sum(-1)
+    target = target[labelled].to(teacher.dtype)
+    error = check_value((teacher[labelled] - target).square().sum(-1), teacher=teacher, target=target)
     spread = error.max() - error.min()
     known = 1 - error / spread if bool(spread > 0) else torch.ones_like(error)
     known = known.clamp(min=0.0) if clamp else known
@@ -179,10 +179,9 @@ def _labelled(
 ) -> tuple[Tensor, Tensor, Tensor]:
     check_outputs(student, teacher)
     rows = labelled_rows(labelled, target, student)
-    if target.shape != student.shape or not bool(target[rows].isfinite().all()):
-        raise ValueError(
-            f"target has shape {tuple(target.shape)}; expected finite {tuple(student.shape)}, as the outputs."
-        )
+    if target.shape != student.shape:
+        raise ValueError(f"target has shape {tuple(target.shape)}; expected {tuple(student.shape)}, as the outputs.")
+    check_rows(target=target[rows])
     return student[rows], teacher[rows], target[rows]
 
 

@@ -8,12 +8,13 @@ from torch.nn import functional
 
 from pkdot.losses._global import GlobalBatchLoss
 from pkdot.losses._inputs import Inputs, check_pair, check_weights, full_precision, no_loss
+from pkdot.precision import half_range, in_range, power_of_two, smallest_size
 from pkdot.structure import distances, row_blocks
 
 _BLOCK_ENTRIES = 2**18
 """Of what is held at once of the cosines: they stay in the cache of a core."""
 _EQUAL = 1e-18
-"""Distance of samples that count as equal, relative to the largest entry: its square is still a number."""
+"""Distance of samples that count as equal, relative to the extent of the batch: its square is still a number."""
 
 
 def rkd_loss(student: Tensor, teacher: Tensor, *, distance: float = 25.0, angle: float = 50.0) -> Tensor:
@@ -57,7 +58,7 @@ def _relations(student: Tensor, teacher: Tensor, distance: float, angle: float) 
 
 
 def _relative_distances(z: Tensor) -> Tensor:
-    apart = distances(z)
+    apart = distances(in_range(z, _extent(z)))
     pairs = (apart > 0).sum((-2, -1), keepdim=True)
     mean = apart.sum((-2, -1), keepdim=True) / pairs.clamp(min=1)
     return apart / mean.where(pairs > 0, 1.0)
@@ -68,12 +69,17 @@ class _AngleDifference(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
-        (student, size), (teacher, _) = _in_range(student), _in_range(teacher)
+        extent = _extent(student)
+        factor = power_of_two(extent)
+        # Where a batch is small, its samples are equal before their gradient overflows.
+        smallest = torch.full_like(extent, smallest_size(student.dtype)) * factor
+        equal = smallest.clamp(min=_EQUAL).unsqueeze(-1)
+        student, teacher = in_range(student, extent), in_range(teacher, _extent(teacher))
         loss, gradient = student.new_zeros(()), torch.zeros_like(student)
         per_row = student.shape[-2] * max(student.shape[-2], student.shape[-1], teacher.shape[-1])
         for rows in row_blocks(student, per_row, _BLOCK_ENTRIES):
-            directions, per_length = _directions(student, rows)
-            of_teacher, _ = _directions(teacher, rows)
+            directions, per_length = _directions(student, rows, equal)
+            of_teacher, _ = _directions(teacher, rows, _EQUAL)
             difference = directions @ directions.mT - of_teacher @ of_teacher.mT
             slope = difference.clamp(-1, 1)
             loss += (slope * (difference - slope / 2)).sum()
@@ -84,7 +90,7 @@ class _AngleDifference(torch.autograd.Function):
                 gradient += pull.sum(-3)
                 gradient[..., rows, :] -= pull.sum(-2)
         angles = student.shape[:-1].numel() * student.shape[-2] ** 2
-        ctx.save_for_backward(gradient / (size * angles))
+        ctx.save_for_backward(gradient / angles * factor)
         return loss / angles
 
     @staticmethod
@@ -94,18 +100,16 @@ class _AngleDifference(torch.autograd.Function):
         return slope * gradient, None
 
 
-def _in_range(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Samples of which the largest entry is 1, and what it was; angles do not see the difference."""
-    size = z.abs().amax((-2, -1), keepdim=True)
-    size = size.where(size > 0, 1.0)
-    return z / size, size
+def _extent(z: Tensor) -> Tensor:
+    """``(*, 1, 1)``, half of how far apart samples are along one coordinate; distances and angles see no scale."""
+    return half_range(z, -2).amax(-1, keepdim=True)
 
 
-def _directions(z: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+def _directions(z: Tensor, rows: slice, equal: Tensor | float) -> tuple[Tensor, Tensor]:
     """Unit vectors ``(*, rows, B, d)`` from these rows to all samples, zero between equal ones, and 1 / distance."""
     apart = z.unsqueeze(-3) - z[..., rows, :].unsqueeze(-2)
     length = torch.linalg.vector_norm(apart, dim=-1, keepdim=True)
-    per_length = torch.where(length > _EQUAL, 1 / length, 0.0)
+    per_length = torch.where(length > equal, 1 / length, 0.0)
     return apart * per_length, per_length
 
 

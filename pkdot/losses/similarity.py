@@ -19,6 +19,7 @@ from pkdot.losses._inputs import (
     labelled_rows,
     no_loss,
 )
+from pkdot.precision import in_range, smallest_size
 from pkdot.structure import unit_rows
 
 Per = Literal["column", "row"]
@@ -83,6 +84,7 @@ def mad_loss(student: Tensor, teacher: Tensor, uncertainty: Tensor, *, per: Per 
     if not student.numel():
         return no_loss(student)
     differences = _row_differences(student, teacher)
+    uncertainty = in_range(uncertainty, uncertainty.amax(-1, keepdim=True))
     total = uncertainty.sum(-1, keepdim=True)
     weight = torch.where(total > 0, uncertainty / total.where(total > 0, 1.0), 1.0 / student.shape[-2])
     weight = weight.detach().to(differences.dtype).unsqueeze(-2 if per == "column" else -1)
@@ -92,7 +94,7 @@ def mad_loss(student: Tensor, teacher: Tensor, uncertainty: Tensor, *, per: Per 
 def prediction_entropy(logits: Tensor) -> Tensor:
     """``(*, B, C)`` logits to ``(*, B)`` entropies of their softmax, in nats."""
     log_p = logits.log_softmax(-1)
-    return -(log_p.exp() * log_p).sum(-1)
+    return -(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum(-1)
 
 
 def pkt_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -150,14 +152,17 @@ def cc_loss(student: Tensor, teacher: Tensor, *, gamma: float = 0.4, order: int 
 
 @full_precision
 def _row_differences(student: Tensor, teacher: Tensor) -> Tensor:
+    return (_similarity_rows(student) - _similarity_rows(teacher)).square()
+
+
+def _similarity_rows(z: Tensor) -> Tensor:
     # The scale of a batch falls out of its rows; taking it out first keeps squares of squares in range.
-    rows = (unit_rows(z @ z.mT) for z in (_scaled(student), _scaled(teacher)))
-    return (next(rows) - next(rows)).square()
-
-
-def _scaled(z: Tensor) -> Tensor:
     size = z.detach().abs().amax((-2, -1), keepdim=True)
-    return z / size.where(size > 0, 1.0)
+    z = in_range(z, size)
+    products = z @ z.mT
+    # What is left of a row, times the scale, is the size that its gradient is inverse to.
+    left = products.detach().abs().amax(-1, keepdim=True) * size.clamp(max=1.0)
+    return unit_rows(products.where(left > smallest_size(z.dtype), 0.0))
 
 
 @full_precision

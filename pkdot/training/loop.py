@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from pkdot.config import OptimConfig, RunConfig
 from pkdot.data.batch import Batch
 from pkdot.data.loader import Loader
+from pkdot.precision import NotFiniteError
 from pkdot.training.checkpoints import load_state, save_model, save_state
 from pkdot.training.interrupt import Interrupted, stop_requests
 from pkdot.training.logbook import LogBook
@@ -131,15 +132,17 @@ def _step(
     device: torch.device,
 ) -> None:
     _seed(stream, device)  # dropout
-    with torch.autocast(device.type, torch.bfloat16, enabled=optim.amp and device.type == "cuda"):
-        losses = objective.losses(batch)
+    diverged = f"training diverged in epoch {progress.epoch}, step {progress.step}"
+    advice = f"Try a lower --optim.lr (now {optim.lr})."
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=optim.amp and device.type == "cuda"):
+            losses = objective.losses(batch)
+    except NotFiniteError as error:
+        raise ValueError(f"{diverged}: {error} {advice}") from error
     values = {name: float(value.detach()) for name, value in losses.items()}
     if not math.isfinite(values["loss"]):
-        raise ValueError(
-            f"training diverged in epoch {progress.epoch}, step {progress.step}: "
-            + ", ".join(f"{name} = {value}" for name, value in values.items())
-            + f". Try a lower --optim.lr (now {optim.lr})."
-        )
+        told = ", ".join(f"{name} = {value}" for name, value in values.items())
+        raise ValueError(f"{diverged}: {told}. {advice}")
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
