@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,10 @@ import torch
 from pkdot.config import StudentRunConfig, TeacherRunConfig
 from pkdot.storage import locked, write_text
 from pkdot.training.fingerprint import Fingerprint, read_fingerprint
+
+LONGEST_NAME = 50
+"""Of a run, behind its date (characters; a file system takes 255 bytes)."""
+_LEFT_OUT = re.compile(r"[^\w+.@-]+")
 
 COMMANDS = {TeacherRunConfig: "pkdot-train-teacher", StudentRunConfig: "pkdot-distill"}
 
@@ -103,8 +108,11 @@ class RunFolder:
 
 
 def new_run_folder(out: Path, name: str) -> RunFolder:
-    """Make ``out/<date>-<name>``, with a number behind it where two runs start in the same second."""
-    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    """Make ``out/<date>-<name>``, with a number behind it where two runs start in the same second.
+
+    Of the name, which a data set may have chosen, are kept letters, digits and what else any system takes.
+    """
+    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{_LEFT_OUT.sub('-', name)[:LONGEST_NAME]}"
     out.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, 1000):
         path = out / (stem if attempt == 1 else f"{stem}-{attempt}")
@@ -148,15 +156,26 @@ def held(folder: RunFolder, config: TeacherRunConfig | StudentRunConfig, fingerp
 
 
 def to_toml(config: TeacherRunConfig | StudentRunConfig) -> str:
-    """The config as TOML: ``command`` on top, then a table for each group; ``resume`` is not a setting of the run."""
-    plain = asdict(config)
-    del plain["run"]["resume"]
+    """The config as TOML: ``command`` on top, then a table for each group; ``resume`` is not a setting of the run.
+
+    What is None is left out: TOML has no word for it, and None is then the default.
+    """
+    plain = _without_none(asdict(config))
+    plain["run"].pop("resume", None)
     tables = {key: value for key, value in plain.items() if isinstance(value, dict)}
     lines = [f"command = {_toml_value(COMMANDS[type(config)])}"]
     lines += [f"{key} = {_toml_value(value)}" for key, value in plain.items() if key not in tables]
     for name, table in tables.items():
         lines += ["", f"[{name}]", *(f"{key} = {_toml_value(value)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"
+
+
+def _without_none(plain: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in plain.items()
+        if value is not None
+    }
 
 
 def _toml_value(value: Any) -> str:
@@ -166,7 +185,7 @@ def _toml_value(value: Any) -> str:
         return repr(value)
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml_value(part) for part in value) + "]"
-    # A JSON string is a TOML string, and TOML has no null: the command line reads the word None.
+    # A JSON string is a TOML string.
     return json.dumps(str(value), ensure_ascii=False)
 
 

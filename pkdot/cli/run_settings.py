@@ -1,0 +1,57 @@
+"""Whether a run's config.toml is whole, before it decides what is trained."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+log = logging.getLogger(__name__)
+
+MOST_NAMED = 3
+
+
+def check_whole(path: Path, table: Mapping[str, Any], kind: type, *, resumed: bool) -> None:
+    """Refuse a config that was emptied or cut, so that no other experiment is made of it.
+
+    Args:
+        path: of the file.
+        table: what it says.
+        kind: the dataclass of the settings.
+        resumed: a resumed run takes every setting from the file, so that none may be missing. A recipe may be as short
+            as its author likes, but not empty; of one that a run has written it is said what it lacks.
+
+    Raises:
+        ValueError: naming the file and what is missing in it.
+    """
+    if not table:
+        raise ValueError(f"{path}: expected settings, found none.")
+    if not resumed and "command" not in table:
+        return
+    lacking = [*(() if "command" in table else ("command",)), *_lacking(table, kind, "")]
+    cut = not path.read_bytes().endswith(b"\n")
+    if cut or (lacking and resumed):
+        missing = f"no {', '.join(lacking[:MOST_NAMED])}" if lacking else "no end of its last line"
+        raise ValueError(f"{path}: cut, or written by another version: {missing}; expected all settings of a run.")
+    if lacking:
+        log.warning(
+            "%s lacks %d settings, such as %s: their defaults are used. It was cut, or another version wrote it.",
+            path,
+            len(lacking),
+            lacking[0],
+        )
+
+
+def _lacking(table: Mapping[str, Any], kind: type, prefix: str) -> Iterator[str]:
+    """The names of the settings that are not in the table; one whose default is None may be left out."""
+    hints = get_type_hints(kind)
+    for setting in fields(kind):
+        name, part = f"{prefix}{setting.name}", table.get(setting.name)
+        if is_dataclass(hints[setting.name]):
+            yield from _lacking(part if isinstance(part, Mapping) else {}, hints[setting.name], f"{name}.")
+        elif part is None and _default(setting) is not None:
+            yield name
+
+
+def _default(setting: "Field[Any]") -> Any:
+    return setting.default_factory() if setting.default_factory is not MISSING else setting.default
