@@ -2,9 +2,11 @@
 
 import configparser
 import os
+import platform
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+def pins() -> dict[str, Version]:
+    """The versions in constraints.txt."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split("==") for line in lines if not line.startswith("#"))
+    return {canonicalize_name(name): Version(pin) for name, pin in pairs}
+
+
 def test_every_package_folder_is_listed() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
@@ -57,16 +66,21 @@ def test_every_requirement_is_pinned_within_its_bounds() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     groups = [config["options"]["install_requires"], *config["options.extras_require"].values()]
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
-    versions = {canonicalize_name(name): Version(version) for name, version in pins.items()}
+    versions = pins()
     requirements = [Requirement(line) for group in groups for line in group.split("\n") if line.strip()]
     for requirement in requirements:
-        if requirement.name == "triton":  # a build of torch for CUDA asks for one exact version, and brings it
-            assert "triton" not in versions
-            continue
         assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), requirement
     assert [name for name, version in versions.items() if version.local] == []
+
+
+@pytest.mark.skipif((platform.system(), platform.machine()) != ("Linux", "x86_64"), reason="triton is not installed")
+def test_the_triton_that_is_tested_is_the_one_of_the_pinned_torch() -> None:
+    pin = pins()["triton"]
+    assert Version(version("triton")) == pin
+    # A build of torch for CUDA names one exact version, a build for CPUs none.
+    for requirement in map(Requirement, requires("torch") or []):
+        if requirement.name == "triton":
+            assert str(requirement.specifier) == f"=={pin}", "not the triton that this torch brings"
 
 
 def test_the_wheel_has_the_whole_package_and_nothing_beside_it(wheel: Path) -> None:
@@ -78,7 +92,7 @@ def test_the_wheel_has_the_whole_package_and_nothing_beside_it(wheel: Path) -> N
     assert "pkdot/py.typed" in names
 
 
-@pytest.mark.parametrize("command", ["distill", "train_teacher", "evaluate"])
+@pytest.mark.parametrize("command", ["distill", "train_teacher", "evaluate", "compare", "overview"])
 def test_help_needs_no_torch_beside_a_strangers_own_teachers(wheel: Path, tmp_path: Path, command: str) -> None:
     site = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:
@@ -117,8 +131,8 @@ def test_the_models_of_the_wheel_are_its_own(wheel: Path, tmp_path: Path) -> Non
 def test_the_console_scripts_name_what_exists(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (entry,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
-    scripts = dict(line.split(" = ") for line in archive.read(entry).decode().splitlines() if line.startswith("pkdot-"))
-    assert set(scripts) == {"pkdot-train-teacher", "pkdot-distill", "pkdot-evaluate", "pkdot-compare"}
+    scripts = dict(line.split(" = ") for line in archive.read(entry).decode().splitlines() if line.startswith("pkdot"))
+    assert set(scripts) == {"pkdot", "pkdot-train-teacher", "pkdot-distill", "pkdot-evaluate", "pkdot-compare"}
     for target in scripts.values():
         module, function = target.split(":")
         assert callable(getattr(__import__(module, fromlist=[function]), function))

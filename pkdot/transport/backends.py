@@ -25,7 +25,7 @@ def pick(name: str, x: Tensor, y: Tensor, *, balanced: bool, tol: float) -> Back
     if name == "auto" and on_cpu and native.available() and balanced:
         return native.divergence if x.shape[-2] * y.shape[-2] <= _LARGEST_NATIVE else clouds.divergence
     if name == "auto" and x.device.type == "cuda" and triton_backend.available() and balanced and tol >= _SINGLE_TOL:
-        return triton_backend.divergence
+        return triton_backend.divergence_or_torch
     if name in ("auto", "torch"):
         return clouds.divergence
     if not balanced:

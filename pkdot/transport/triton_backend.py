@@ -7,21 +7,29 @@ stay where they are. Larger problems are streamed, and look at their errors on t
 
 In small problems, points that are not finite are not found: that would need such a wait. Their values are NaN and their
 errors infinite. Triton is imported with the first problem.
+
+Every torch brings a Triton of its own; benchmarks/results/triton_versions.md says which were tried. Where the kernels
+do not run, ``auto`` goes on with the backend torch.
 """
 
 import importlib.util
 import os
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from pkdot.transport import clouds as torch_backend
 from pkdot.transport.clouds import check_finite
 from pkdot.transport.problem import Clouds, Goal, Solution
 
 if TYPE_CHECKING:
     from pkdot.transport.triton_streaming import Side
+
+# Why the kernels do not run here, once that is known: nobody waits for a compiler that fails a second time.
+_failures: list[Exception] = []
 
 
 def available() -> bool:
@@ -36,6 +44,35 @@ def divergence(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
 
     small = max(clouds.x.shape[1], clouds.y.shape[1]) <= LARGEST
     return _small(clouds, goal, wanted) if small else _large(clouds, goal, wanted)
+
+
+def divergence_or_torch(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
+    """As :func:`divergence`, but by the backend torch from where a kernel did not run.
+
+    Warns:
+        RuntimeWarning: it did not, the first time.
+    """
+    if not _failures:
+        try:
+            return divergence(clouds, goal, wanted)
+        except (ValueError, torch.OutOfMemoryError):  # wrong points, or too many: no fault of the kernels
+            raise
+        except Exception as failure:  # Triton has no common error: no compiler, no driver, words that it does not know
+            _failures.append(failure)
+            warnings.warn(
+                "optimal transport is solved by the backend torch, more slowly: the installed triton does not run the "
+                f"kernels here ({_reason(failure)}).",
+                RuntimeWarning,
+                stacklevel=6,
+            )
+    return torch_backend.divergence(clouds, goal, wanted)
+
+
+def _reason(failure: BaseException) -> str:
+    """One line: errors of the compiler show code first, and are raised from each other, the true one at the end."""
+    while failure.__cause__ is not None:
+        failure = failure.__cause__
+    return ": ".join([type(failure).__name__, *str(failure).strip().splitlines()[-1:]])
 
 
 def _small(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:

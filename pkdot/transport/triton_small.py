@@ -93,7 +93,7 @@ def _sweep(cost, costs, f, weight_x, a, n, h, scale, ROWS: tl.constexpr, SIZE: t
         i = first + tl.arange(0, ROWS)
         if ROWS < SIZE:
             tile = tl.load(costs + i[:, None] * SIZE + j[None, :])
-            weight = tl.load(a + i, mask=i < n, other=0.0)
+            weight = tl.load(a + i, mask=i < n, other=0.0).to(tl.float32)
         else:
             tile = cost
             weight = weight_x
@@ -125,7 +125,7 @@ def _plan(cost, costs, f, weight_x, a, n, h, ROWS: tl.constexpr, SIZE: tl.conste
         at = i[:, None] * SIZE + j[None, :]
         if ROWS < SIZE:
             tile = tl.load(costs + at)
-            weight = tl.load(a + i, mask=i < n, other=0.0)
+            weight = tl.load(a + i, mask=i < n, other=0.0).to(tl.float32)
         else:
             tile = cost
             weight = weight_x
@@ -218,8 +218,8 @@ def _solve(  # type: ignore[no-untyped-def]
         if ROWS < SIZE:
             tl.store(costs + i[:, None] * SIZE + j[None, :], cost)
     # A self term contracts by three with every sweep, at any temperature.
-    scale = tl.where((term == 0) & (widest > _NARROW_RANGE), _FIRST_RANGE / tl.maximum(widest, 1.0), 1.0)
-    aim = tl.maximum(tol / _MARGIN, tl.minimum(tol, _FLOOR + _FLOOR_OF_RANGE * widest))
+    scale = tl.where((term == 0) & (widest > _NARROW_RANGE), 1.0 / tl.maximum(widest, 1.0) * _FIRST_RANGE, 1.0)
+    aim = tl.maximum(tol / _MARGIN, tl.minimum(tol, widest * _FLOOR_OF_RANGE + _FLOOR))
 
     slots = tl.arange(0, _MEMORY)[:, None]
     moves = tl.zeros((_MEMORY, SIZE), tl.float32)
@@ -242,7 +242,7 @@ def _solve(  # type: ignore[no-untyped-def]
             residual = tl.where(weight_y > 0, f - g, 0.0)
             missed = tl.exp(tl.minimum(-residual, _FURTHEST))
             error = tl.sum(weight_y * tl.abs(missed - 1.0), 0)
-            residual = _RELAXATION * residual
+            residual = residual * _RELAXATION
         if scale < 1:
             cooler = tl.minimum(1.0, scale * _COOLING)
             g = (g + residual) * (cooler / scale)
@@ -250,7 +250,7 @@ def _solve(  # type: ignore[no-untyped-def]
         else:
             iterations += 1
             best = tl.where(error < least_error, g, best)
-            lost = (error > _LOST * least_error) | (error != error)
+            lost = (error > least_error * _LOST) | (error != error)
             least_error = tl.where(error < least_error, error, least_error)
 
             changes = tl.where(slot == 0, 0.0, changes)
@@ -261,7 +261,7 @@ def _solve(  # type: ignore[no-untyped-def]
             change -= tl.sum(old * changes, 0)
             move -= tl.sum(old * moves, 0)
             left = tl.sum(weight_y * change * change, 0)
-            new = follows & (left > _NEW_PART * length)
+            new = follows & (left > length * _NEW_PART)
             inverse = tl.where(new, tl.rsqrt(tl.where(new, left, 1.0)), 0.0)
             changes = tl.where(slots == slot, (inverse * change)[None, :], changes)
             moves = tl.where(slots == slot, (inverse * move)[None, :], moves)
@@ -333,8 +333,9 @@ def solve_small(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Terms:
         *results[:3],
         *results.gradients,
         *(n, m, k, goal.blur, goal.tol, goal.max_iter),
-        WANT_X=wanted[0],
-        WANT_Y=wanted[1],
+        # Numbers: the interpreter of triton 3.3 has no truth values.
+        WANT_X=int(wanted[0]),
+        WANT_Y=int(wanted[1]),
         ROWS=size if size <= _LARGEST_KEPT else _TILE_ROWS,
         SIZE=size,
         TILE=min(size, _TILE_ROWS),

@@ -20,8 +20,21 @@ needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, re
 CHILD = '''
 import json, math, sys
 import torch
+from packaging.version import Version
+import triton
+from triton.runtime import interpreter
 from pkdot.transport import triton_backend, triton_small
 from pkdot.transport.problem import Clouds, Goal
+
+
+def patch_lang_tensor(tensor, *scope, original=interpreter._patch_lang_tensor):
+    original(tensor, *scope)
+    tensor.__index__ = lambda self: self.handle.data.item()
+
+
+if Version(triton.__version__) < Version("3.7"):
+    # These interpreters take the bound of a loop from an array of one number, which numpy 2.4 refuses.
+    interpreter._patch_lang_tensor = patch_lang_tensor
 
 torch.set_num_threads(1)
 BLUR, TOL = 0.1, 1e-4
@@ -182,20 +195,78 @@ CASES = [
 ]  # fmt: skip
 OTHERS = ["together", "true_marginal_error", "unwanted"]
 
+# Compiles the kernels for what the backend launches them with, where there is no GPU.
+COMPILER = """
+import json, sys
+import torch, triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+triton.autotune = lambda *configs, **settings: lambda kernel: kernel  # it would ask for a GPU
+from pkdot.transport import triton_backend, triton_small, triton_streaming as streaming
+from pkdot.transport.problem import Clouds, Goal
+
+TYPES = {torch.float32: "*fp32", torch.float64: "*fp64", torch.int32: "*i32", int: "i32", float: "fp32"}
+capability, found = int(sys.argv[1]), []
+
+
+class Compiled:
+    def __init__(self, kernel, num_warps=4, num_stages=3, **constants):
+        self.kernel, self.constants = kernel, constants
+        self.options = {"num_warps": num_warps, "num_stages": num_stages}
+
+    def __getitem__(self, grid):
+        return self.launch
+
+    def launch(self, *arguments, num_warps=None, **constants):
+        constants = {**self.constants, **constants}
+        options = {**self.options, "num_warps": num_warps or self.options["num_warps"]}
+        names = self.kernel.arg_names
+        signature = {name: TYPES[getattr(z, "dtype", type(z))] for name, z in zip(names, arguments)}
+        signature = {name: signature.get(name, "constexpr") for name in names}
+        aligned = {(i,): [["tt.divisibility", 16]] for i, kind in enumerate(signature.values()) if kind[0] == "*"}
+        constants = {(names.index(name),): value for name, value in constants.items()}
+        source = ASTSource(self.kernel, signature, constants, aligned)
+        done = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+        target = [line.split()[1] for line in done.asm["ptx"].splitlines() if line.startswith(".target")]
+        found.append({"elf": done.asm["cubin"][:4] == b"\\x7fELF", "target": target, "shared": done.metadata.shared})
+
+
+triton_small._solve = Compiled(triton_small._solve)
+for points, dtype in ((16, torch.float32), (triton_small.LARGEST, torch.float64)):
+    x, weight = torch.rand(1, points, 3, dtype=dtype), torch.full((1, points), 1 / points, dtype=dtype)
+    goal = Goal(0.1, float("inf"), 1e-4, 10, 3)
+    triton_backend.divergence(Clouds(x, x, weight, weight), goal, [True] * 4)
+config = streaming._configs()[0]
+streaming._tuned = Compiled(
+    streaming._attend, num_warps=config.num_warps, num_stages=config.num_stages, **config.kwargs
+)
+side = streaming.side(torch.rand(1, 300, 40), torch.full((1, 300), 1 / 300))
+streaming.softmin(side, side, side.weight)
+streaming.softmin_and_targets(side, side, side.weight)
+print(json.dumps(found))
+"""
+# Bytes of memory that a block can share, by compute capability.
+SHARED = {80: 163 * 1024, 90: 227 * 1024}
+
 
 def run(kind: str, names: list[str]) -> dict[str, Any]:
     """What the child finds out with one of the kernels."""
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    told: dict[str, Any] = python(CHILD, kind, json.dumps(names), TRITON_INTERPRET="1")
+    return told
+
+
+def python(code: str, *arguments: str, **environment: str) -> Any:
+    """The JSON on the last line that a process of its own prints."""
     child = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", CHILD, kind, json.dumps(names)],
+        [sys.executable, "-W", "ignore", "-c", code, *arguments],
         capture_output=True,
         text=True,
-        env=environment,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
         check=False,
     )
     assert child.returncode == 0, child.stderr
-    told: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
-    return told
+    return json.loads(child.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -260,3 +331,14 @@ def test_import_needs_no_triton() -> None:
         "assert callable(triton_backend.available)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+@needs_triton
+@pytest.mark.parametrize("capability", SHARED)
+def test_the_kernels_compile_without_a_gpu(capability: int, tmp_path: Path) -> None:
+    kernels = python(COMPILER, str(capability), TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path))
+    assert len(kernels) == 4
+    for kernel in kernels:
+        assert kernel["elf"]
+        assert kernel["target"][0].startswith(f"sm_{capability}")
+        assert kernel["shared"] <= SHARED[capability]
