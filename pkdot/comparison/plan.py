@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from pkdot.checks import check_range
 from pkdot.comparison.config import FIRST_TUNE_SEED, CompareConfig
 from pkdot.comparison.grid import Entry, Grid, Settings, TeacherKind, run_config
@@ -18,6 +20,7 @@ from pkdot.comparison.scores import ALL_LABELS, CONTROLS, TEACHER
 from pkdot.config import DataConfig, OptimConfig, StudentRunConfig, TeacherRunConfig
 from pkdot.data.content import Opened
 from pkdot.data.splits import fold_members
+from pkdot.metrics import unscorable
 from pkdot.tasks import Task
 from pkdot.training.distillation import build_criteria
 from pkdot.training.fingerprint import NO_TEACHER, Fingerprint, student_fingerprint, teacher_fingerprint
@@ -102,7 +105,11 @@ def look_at(grid: Grid) -> dict[str, DataSet]:
         opened = Opened.of(config.data)
         folds = config.data.folds
         count = len(fold_members(opened.dataset.records, folds, config.data.split_seed)) if folds else 1
-        found[name] = DataSet(opened.dataset.schema.task.with_loss(config.optim.task_loss), count, opened)
+        task = opened.dataset.schema.task.with_loss(config.optim.task_loss)
+        known = [record.target for record in opened.dataset.records if record.target is not None]
+        if known and (reason := unscorable(task.primary_metric, np.array(known))):
+            raise ValueError(f"{name}: nothing on it can be scored by {task.primary_metric}, since {reason}.")
+        found[name] = DataSet(task, count, opened)
     return found
 
 

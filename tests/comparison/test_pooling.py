@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
+from pkdot.cli.compare import main
 from pkdot.comparison.analysis import analyse
 from pkdot.comparison.compare import compare
 from pkdot.comparison.config import CompareConfig
@@ -311,6 +312,21 @@ def test_a_comparison_with_one_sample_a_subject_is_pooled_and_says_so(task: str,
     assert np.mean(values) == pytest.approx(expected)
     assert f"| ot | 4 | {100 * expected:.2f} ± " in text
     assert f"{metric} of pooled folds, points" in text
+
+
+@pytest.mark.parametrize("folds", ["0", "loso"])
+def test_a_data_set_on_which_nothing_can_be_scored_is_refused_before_anything_is_trained(
+    folds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_vectors(tmp_path / "flat", subjects=4, per_subject=2, task="regression")
+    lines = (data / "samples.csv").read_text().splitlines()
+    rows = [line.rpartition(",")[0] + (",0.5" if number else ",") for number, line in enumerate(lines[1:])]
+    (data / "samples.csv").write_text("\n".join([lines[0], *rows]) + "\n")
+    out = tmp_path / "out"
+    assert main(["--data", str(data), "--methods", "ot", "--folds", folds, "--out", str(out)]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.endswith("flat: nothing on it can be scored by ccc, since its 7 labelled samples have the same target.")
+    assert not out.exists()
 
 
 def test_the_reference_of_this_file_is_lins() -> None:
