@@ -241,7 +241,7 @@ class RunConfig:
     picture_epochs: int = 5
     """Epochs between two pictures of the structure matrices and the plan in TensorBoard (0: no pictures at all)."""
     resume: Annotated[Path | None, arg(aliases=["--resume"])] = None
-    """Run folder to go on with; every other setting then comes from its config.toml."""
+    """Run folder to resume; every other setting then comes from its config.toml, and the data must be the same."""
 
     def __post_init__(self) -> None:
         settle_types(self)
@@ -278,7 +278,7 @@ class StudentRunConfig:
     distill: DistillConfig = field(default_factory=DistillConfig)
     run: RunConfig = field(default_factory=RunConfig)
     teacher: Path | None = None
-    """Run folder of the teacher (default: the newest one in --out that fits the data, or a new one)."""
+    """Run folder of the teacher, or a folder with one (default: one in --out as this run would train it, or a new one)."""
     with_control: bool = False
     """Also train the undistilled student with the same seed, and print the gap closed."""
 

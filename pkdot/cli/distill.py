@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 COMMAND = "pkdot-distill"
 DESCRIPTION = """Distil a teacher into a student that needs the prevalent modalities only, and test it on new subjects.
 
-Without --teacher, the newest teacher in --out that fits the data is used, or one is trained first.
+Without --teacher, a teacher in --out is used if it was trained on the same data with the same settings and seed;
+else one is trained first.
 --recipe FILE.toml takes settings from a file (a run folder's config.toml repeats that run); flags win over it."""
 
 
