@@ -278,7 +278,7 @@ class StudentRunConfig:
     distill: DistillConfig = field(default_factory=DistillConfig)
     run: RunConfig = field(default_factory=RunConfig)
     teacher: Path | None = None
-    """Run folder of the teacher, or a folder with one (default: one in --out as this run would train it, or a new one)."""
+    """Run folder of the teacher, or a folder with one in it (default: one in --out that fits exactly, or a new one)."""
     with_control: bool = False
     """Also train the undistilled student with the same seed, and print the gap closed."""
 
