@@ -1,6 +1,7 @@
 """argv -> config: recipes first, flags after them, and --resume, which takes every setting from its run folder."""
 
 import io
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
@@ -11,6 +12,8 @@ from typing import Any, TypeVar
 import tyro
 
 from pkdot.checks import read_toml
+from pkdot.cli.flags import explained, flags_of, is_flag, nearest
+from pkdot.cli.run_settings import check_whole
 
 Config = TypeVar("Config")
 
@@ -22,6 +25,11 @@ def parse(kind: type[Config], argv: Sequence[str] | None, *, command: str, descr
     Raises ``ValueError`` in one line for a wrong flag or value, and for a recipe or run folder that cannot be read.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if "--version" in words:
+        from pkdot.version import __version__  # 30 ms that nothing else has to wait for
+
+        print(f"{command} {__version__}")
+        raise SystemExit(0)
     recipes, flags = _split(words)
     resume = _resume_folder(flags)
     if resume is not None:
@@ -32,7 +40,7 @@ def parse(kind: type[Config], argv: Sequence[str] | None, *, command: str, descr
             raise ValueError(f"{resume}: not a run folder to resume, it has no config.toml.")
     from_recipes: list[str] = []
     for recipe in recipes:
-        told = recipe_words(recipe, command)
+        told = recipe_words(recipe, command, kind, resumed=resume is not None)
         # Alone first, under its own name, so that a mistake in a file is not blamed on the command line.
         _read(kind, told, command, description, f"{recipe}: ")
         from_recipes += told
@@ -44,31 +52,41 @@ def _read(kind: type[Config], words: list[str], command: str, description: str, 
         try:
             return tyro.cli(kind, args=words, prog=command, description=description)
         except SystemExit as end:
-            if end.code:
-                raise ValueError(blamed + in_one_line(told.getvalue())) from None
-            raise
+            if not end.code:
+                raise
+    mistake = in_one_line(told.getvalue())
+    raise ValueError(blamed + (explained(kind, words, mistake) or mistake))
 
 
 def in_one_line(box: str) -> str:
-    """Tyro's framed report of a mistake as one line: what came, what was expected, and the flag that was meant."""
-    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
-    rules = [number for number, line in enumerate(lines) if set(line) <= {"─"} and line] or [len(lines)]
-    mistake = list(takewhile(bool, lines[1 : rules[0]]))
-    meant = [line for line in lines[rules[0] :] if line.startswith("--")]
-    told = " ".join(mistake).rstrip(".")
-    told += "" if told.endswith("?") else "."
-    if meant and any(line.startswith("Perhaps you meant") for line in lines):
-        return f"{told} Perhaps you meant {meant[0].split()[0].rstrip(',')}?"
-    return told
+    """Tyro's report of a mistake without its frame and title, be they drawn with lines or in ASCII."""
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()][1:]
+    if lines and _is_rule(lines[0]):
+        del lines[0]
+    mistake = " ".join(takewhile(lambda line: line and not _is_rule(line), lines))
+    # A group of settings that does not fit is named, and its message names the setting.
+    return re.sub(r"^Error parsing [\w.]+: ", "", mistake.rstrip(".")) + "."
 
 
-def recipe_words(path: Path, command: str) -> list[str]:
-    """A TOML recipe as command-line words."""
+def _is_rule(line: str) -> bool:
+    return len(line) > 3 and set(line) in ({"─"}, {"-"})
+
+
+def recipe_words(path: Path, command: str, kind: type, *, resumed: bool = False) -> list[str]:
+    """A TOML recipe as command-line words. Raises ``ValueError`` that names the file and the setting."""
     table = read_toml(path)
+    check_whole(path, table, kind, resumed=resumed)
     made_by = table.pop("command", command)
     if made_by != command:
         raise ValueError(f"{path}: its settings are for {made_by}, not for {command}.")
-    return _words(table, "--")
+    words, known = _words(table, "--"), flags_of(kind)
+    for word in filter(is_flag, words):
+        flag = word.partition("=")[0]
+        if flag not in known:
+            near = nearest(flag, list(known))
+            hint = f" Did you mean {near.lstrip('-').replace('-', '_')}?" if near else ""
+            raise ValueError(f"{path}: unknown setting {flag.lstrip('-').replace('-', '_')}.{hint}")
+    return words
 
 
 def _words(table: dict[str, Any], prefix: str) -> list[str]:
@@ -83,7 +101,7 @@ def _words(table: dict[str, Any], prefix: str) -> list[str]:
         elif isinstance(value, list):
             words += [flag, *map(str, value)] if value else []
         else:
-            words += [flag, str(value)]
+            words.append(f"{flag}={value}")
     return words
 
 

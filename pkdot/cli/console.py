@@ -6,8 +6,10 @@ import sys
 import tomllib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from pkdot.cli.streams import prepare_streams, silence_if_broken
 from pkdot.comparison.config import RunsFailed
 from pkdot.training.interrupt import Interrupted
 
@@ -19,30 +21,35 @@ def run_command(command: str, action: Callable[[], None]) -> int:
 
     Set PKDOT_TRACEBACK=1 to see where an error was raised.
     """
+    prepare_streams()
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("pkdot").setLevel(logging.INFO)
     warnings.showwarning = _show_warning
     try:
-        action()
+        try:
+            action()
+        finally:
+            sys.stdout.flush()  # here, where a full disk can still be told
     except Interrupted as stopped:
         going_on = f"{_command_of(stopped.folder) or command} --resume {shown(stopped.folder)}"
         return _end(command, f"stopped; the state is saved. Go on with {going_on}", STOPPED)
     except KeyboardInterrupt:
         return _end(command, "stopped before training began; nothing was saved.", STOPPED)
     except BrokenPipeError:
-        # Whoever read the table has gone; the interpreter must not try to flush into the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        return _end(command, None, OK)  # whoever read the table has gone
     except RunsFailed as error:
         return _end(command, f"error: {_one_line(error)}", FAILED)
     except Exception as error:
         if os.environ.get("PKDOT_TRACEBACK"):
             raise
-        if isinstance(error, ValueError | OSError):
+        if isinstance(error, ValueError | OSError | ImportError):
             return _end(command, f"error: {_one_line(error)}", BAD_INPUT)
+        if _is_out_of_memory(error):
+            told = "out of memory; try a smaller --batch-size or --width, or fewer --frames"
+            return _end(command, f"error: {told} ({_one_line(error)})", BAD_INPUT)
         told = f"{type(error).__name__}: {_one_line(error)}"
         return _end(command, f"error: {told} (unexpected; PKDOT_TRACEBACK=1 shows where)", FAILED)
-    return OK
+    return _end(command, None, OK)
 
 
 def table(rows: Mapping[str, Mapping[str, float | None]], title: str) -> str:
@@ -83,10 +90,24 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _end(command: str, message: str, code: int) -> int:
-    print(f"{command}: {message}", file=sys.stderr)
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, or torch on a CPU or GPU, could not have the memory that was asked for."""
+    told = str(error).lower()
+    return isinstance(error, MemoryError) or "can't allocate memory" in told or "out of memory" in told
+
+
+def _end(command: str, message: str | None, code: int) -> int:
+    if message is not None:
+        _tell(f"{command}: {message}")
+    for stream in (sys.stdout, sys.stderr):
+        silence_if_broken(stream)
     return code
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+    _tell(f"warning: {' '.join(str(message).split())}")
+
+
+def _tell(line: str) -> None:
+    with suppress(OSError):  # nobody can be told that nobody can be told
+        print(line, file=sys.stderr)

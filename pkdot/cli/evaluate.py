@@ -7,9 +7,7 @@ from pkdot.cli.console import run_command, table
 from pkdot.config import EvaluateConfig
 
 COMMAND = "pkdot-evaluate"
-DESCRIPTION = (
-    """Evaluate the selected model of a run folder, teacher or student, on a split of its own or of other data."""
-)
+DESCRIPTION = "Evaluate the selected model of a run folder, teacher or student, on a split of its own or of other data."
 
 
 def main(argv: Sequence[str] | None = None) -> int:

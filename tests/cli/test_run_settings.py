@@ -57,7 +57,7 @@ def test_every_setting_is_missed(run: Path) -> None:
     path = run / "config.toml"
     lines = path.read_text().splitlines(keepends=True)
     for number, line in enumerate(lines):
-        if " = " in line and not line.startswith("teacher = \"runs"):
+        if " = " in line and not line.startswith('teacher = "runs'):
             path.write_text("".join(lines[:number] + lines[number + 1 :]))
             with pytest.raises(ValueError, match=f"no .*{line.split(' = ')[0]}"):
                 read("--resume", run)

@@ -1,0 +1,115 @@
+"""The flags that a config class stands for, and what a mistake in one of them was meant to be."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from difflib import get_close_matches
+from itertools import takewhile
+from typing import Annotated, Any, get_args, get_origin
+
+from tyro.conf import Positional
+
+from pkdot.checks import type_in_words
+
+EVERYWHERE = ("--help", "--version", "--recipe")
+"""Flags of every command that no config holds."""
+
+UNKNOWN = "Unrecognized options: "
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a flag sets: a field, by its full name, and its annotation."""
+
+    name: str
+    kind: Any
+
+
+def flags_of(kind: type, group: str = "") -> dict[str, Setting]:
+    """Every flag of a config class with what it sets; a setting may have several flags."""
+    flags: dict[str, Setting] = {}
+    for part in fields(kind):
+        marks = get_args(part.type)[1:] if get_origin(part.type) is Annotated else ()
+        name = part.name.replace("_", "-")
+        if is_dataclass(part.type):
+            flags |= flags_of(part.type, f"{name}.")  # type: ignore[arg-type]
+        elif Positional not in marks:
+            setting = Setting(f"{group}{name}", part.type)
+            flags |= {alias: setting for mark in marks for alias in mark.aliases or ()}
+            flags[f"--{group}{name}"] = setting
+            if part.type is bool:
+                flags[f"--{group}no-{name}"] = setting
+    return flags
+
+
+def explained(kind: type, words: Sequence[str], told: str) -> str | None:
+    """A mistake on the command line in the user's own terms; None where ``told``, the parser's words, say it all."""
+    known = flags_of(kind)
+    for word in words:
+        if is_flag(word) and _name(word) not in known:
+            near = nearest(_name(word), [*known, *EVERYWHERE])
+            return f"unknown flag {word.partition('=')[0]}." + (f" Did you mean {near}?" if near else "")
+    if told.startswith(UNKNOWN):
+        return _unexpected(words, told.removeprefix(UNKNOWN).rstrip(".").split(", ")[0])
+    blamed = re.search(r"(?<![\w-])--[\w.-]+", told)
+    if blamed is None or blamed[0] not in known:
+        return None
+    setting = known[blamed[0]]
+    given = _values(words, [flag for flag in known if known[flag].name == setting.name])
+    return f"{blamed[0]} {given or 'without a value'}: expected {type_in_words(setting.kind)}."
+
+
+def is_flag(word: str) -> bool:
+    """Whether it names a setting; a negative number does not."""
+    return re.match(r"--?[A-Za-z]", word) is not None and word.lstrip("-").lower() not in ("inf", "nan")
+
+
+def nearest(word: str, flags: Sequence[str]) -> str | None:
+    """The flag that was probably meant by ``word``, by its full name or by its name within its group; None if none."""
+    names = {f"--{flag.lstrip('-').split('.')[-1]}": flag for flag in reversed(flags)}
+    names |= {flag: flag for flag in flags}
+    most = max(1, len(word) // 4)
+    ranked = {name: (_slips(word, name, most), abs(len(word) - len(name)), flag) for name, flag in names.items()}
+    slips, _, flag = min(ranked.values(), key=lambda rank: (*rank[:2], rank[2].count(".")))
+    if slips <= most:
+        return flag
+    near = get_close_matches(word, names, n=1)
+    return names[near[0]] if near else None
+
+
+def _slips(one: str, other: str, most: int) -> int:
+    """Letters to add, drop or swap with the next to make one word of the other; ``most`` + 1 if their lengths tell."""
+    if abs(len(one) - len(other)) > most:
+        return most + 1
+    rows = [list(range(len(other) + 1))]
+    for i, letter in enumerate(one, 1):
+        rows.append([i])
+        for j, wanted in enumerate(other, 1):
+            steps = [rows[i - 1][j] + 1, rows[i][j - 1] + 1]
+            if letter == wanted:
+                steps.append(rows[i - 1][j - 1])
+            if i > 1 and j > 1 and (letter, one[i - 2]) == (other[j - 2], wanted):
+                steps.append(rows[i - 2][j - 2] + 1)
+            rows[i].append(min(steps))
+    return rows[-1][-1]
+
+
+def _unexpected(words: Sequence[str], value: str) -> str:
+    """A word too many, with the flag behind which it stands."""
+    behind = ""
+    for word in words:
+        behind = word.partition("=")[0] if is_flag(word) else behind
+        if word == value or word.endswith(f"={value}"):
+            break
+    return f"unexpected {value!r} behind {behind}." if behind else f"unexpected {value!r}."
+
+
+def _name(word: str) -> str:
+    return word.partition("=")[0].replace("_", "-")
+
+
+def _values(words: Sequence[str], names: Sequence[str]) -> str:
+    """What stands behind the last of these flags."""
+    last = max((place for place, word in enumerate(words) if _name(word) in names), default=len(words) - 1)
+    _, equals, value = words[last].partition("=")
+    return value if equals else " ".join(takewhile(lambda word: not is_flag(word), words[last + 1 :]))

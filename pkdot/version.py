@@ -1,0 +1,8 @@
+"""The version of the package that runs."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("pkdot")
+except PackageNotFoundError:  # a copy of the folder that was never installed
+    __version__ = "0+unknown"
