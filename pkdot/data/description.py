@@ -1,6 +1,7 @@
 """dataset.toml: what a data set is, with errors that name its keys."""
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ MOST_CLASSES = 5000
 MOST_MODALITIES = 200
 RATES_HZ = (1e-6, 1e7)
 
+_DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:"[^"\n]*+"|'[^'\n]*+'|[\w-]++)[ \t]*+\.[ \t]*+){50}""")
+"""A key of fifty parts and more: the time that tomllib takes grows with their square."""
 _NAME = f"texts in quotes of at most {LONGEST_NAME} characters in one line"
 
 
@@ -44,6 +47,8 @@ class Description:
         self.path = path
         text = read_text(path, "readable TOML, which says what the data set is", SETTINGS_MB)
         with decoding(path, "readable TOML"):
+            if _DEEP_KEY.search(text):
+                raise RecursionError
             self.content = tomllib.loads(text)
         self._check_keys("", self.content, KEYS)
 

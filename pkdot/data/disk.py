@@ -11,8 +11,8 @@ from pathlib import Path
 MB = 2**20
 SETTINGS_MB = 1
 """Most of a dataset.toml."""
-TABLE_MB = 256
-"""Most of a text table."""
+TABLE_MB = 32
+"""Most of a text table: more numbers than a sample may have."""
 PICTURE_MB = 64
 SOUND_MB = 1024
 FILM_MB = 2048

@@ -29,6 +29,7 @@ MOST_NUMBERS = 2**26
 MOST_CHANNELS = 2**20
 """Of a sample: what a model's first layer is as wide as."""
 
+MAGIC = b"\x93NUMPY"
 TABLES, SOUNDS, FILMS = (".csv", ".tsv", ".txt"), (".wav", ".flac", ".ogg", ".mp3"), (".mp4", ".avi", ".mkv", ".mov")
 
 Array = NDArray[np.generic]
@@ -139,10 +140,11 @@ def check_stream(stream: Tensor, modality: Modality, where: str) -> None:
 def _load(path: Path) -> Array:
     """The array, memory-mapped: so nothing is read or reserved because a damaged header asks for it."""
     size = file_status(path).st_size
-    with decoding(path, "a readable .npy array of numbers"), np.errstate(over="ignore"):
+    with decoding(path, "a readable .npy array of numbers, as numpy.save writes it"), np.errstate(over="ignore"):
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise ValueError("it does not begin like one")
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(array, np.memmap):
-        raise ValueError(f"{path}: expected one array as numpy.save writes it, got an archive.")
     if array.offset + array.nbytes != size:
         raise ValueError(
             f"{path}: expected {array.offset + array.nbytes} bytes for shape {array.shape} of {array.dtype}, "
@@ -211,7 +213,8 @@ def files_behind(path: Path) -> Iterator[Path]:
     """The file itself, or the files of a folder of pictures in their order."""
     if path.is_dir():
         files = (path / name for name in visible(path))
-        yield from sorted((file for file in files if not file.is_dir()), key=by_number)
+        # A folder called 1.jpg is refused when it is read; one without such a name holds something else.
+        yield from sorted((file for file in files if file.suffix or not file.is_dir()), key=by_number)
     else:
         yield path
 

@@ -20,8 +20,8 @@ MOST_PIXELS = 100_000_000
 """Of a picture, or of a frame of a film."""
 FILM_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts"
 """What FFmpeg may take a film for: playlists and their like would have it open other files and addresses."""
-FASTEST_HZ = 1_000_000
-"""Highest rate of a sound (samples per second)."""
+RATES_HZ = (100, 1_000_000)
+"""Lowest and highest rate of a sound (samples per second)."""
 
 
 def evenly_spaced(available: int, wanted: int) -> NDArray[np.int64]:
@@ -140,8 +140,9 @@ def read_wav(path: Path) -> tuple[int, NDArray[np.float32]]:
 
 def check_sound(path: Path, rate: int, sound: NDArray[Any]) -> None:
     """Raise ``ValueError`` naming the file unless a recording has a rate, a length and finite values."""
-    if not 1 <= rate <= FASTEST_HZ:
-        raise ValueError(f"{path}: expected 1 to {FASTEST_HZ} samples per second, got {rate}.")
+    slowest, fastest = RATES_HZ
+    if not slowest <= rate <= fastest:
+        raise ValueError(f"{path}: expected {slowest} to {fastest} samples per second, got {rate}.")
     if not sound.size:
         raise ValueError(f"{path}: expected a recording, got one without a sample.")
     if sound.dtype.kind == "f" and not (np.abs(sound) <= LARGEST).all():

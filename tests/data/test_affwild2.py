@@ -311,5 +311,5 @@ def test_pictures_that_bear_no_frames_number_are_named(root):
 
 def test_a_sound_of_an_absurd_rate_is_named(root):
     write_sound(root, "video1", np.zeros(4 * RATE, np.int16), rate=4_000_000)
-    with pytest.raises(ValueError, match=r"video1.wav: expected 1 to 1000000 samples per second, got 4000000"):
+    with pytest.raises(ValueError, match=r"video1.wav: expected 100 to 1000000 samples per second, got 4000000"):
         read_first(root)

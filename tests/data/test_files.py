@@ -106,7 +106,7 @@ def test_a_truncated_array_is_named(tmp_path: Path) -> None:
 def test_an_archive_is_no_array(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", a=np.zeros(3))
     (tmp_path / "x.npz").rename(tmp_path / "x.npy")
-    with pytest.raises(ValueError, match="got an archive"):
+    with pytest.raises(ValueError, match="does not begin like one"):
         MappedArray(tmp_path / "x.npy", "vector", 3)
 
 
@@ -300,6 +300,10 @@ def test_hidden_files_and_folders_are_no_pictures_and_pipes_are_refused(tmp_path
     assert read(tmp_path, "video").shape == (3, 3, 8, 8)
     os.mkfifo(tmp_path / "2.png")
     with pytest.raises(ValueError, match=r"2\.png: expected a regular file, got a named pipe"):
+        read(tmp_path, "video")
+    (tmp_path / "2.png").unlink()
+    (tmp_path / "2.png").mkdir()
+    with pytest.raises(ValueError, match=r"2\.png: expected a regular file, got a folder"):
         read(tmp_path, "video")
 
 

@@ -218,6 +218,8 @@ def test_a_data_set_for_students_needs_no_privileged_modality(folder: Path) -> N
         ("rate_hz = 50", "rate_hz = 1e99", "got 1e+99, expected a number of samples (or frames) per second, 1e-06 to"),
         ("rate_hz = 50", "rate_hz = nan", "key modalities.accelerometer.rate_hz: got nan"),
         ("rate_hz = 50", "rate_hz = true", "key modalities.accelerometer.rate_hz: got True"),
+        ("rate_hz = 50", "a." * 200_000 + "b = 1", "readable TOML: it is nested too deeply"),
+        ("rate_hz = 50", "\"' '\" ." * 100_000 + "b = 1", "readable TOML: it is nested too deeply"),
         ("rate_hz = 50", f"rate_hz = {'9' * 5000}", "dataset.toml: expected readable TOML"),
         ("rate_hz = 50", f"rate_hz = {'[' * 5000}{']' * 5000}", "readable TOML: it is nested too deeply"),
         ('source = "array"\nrate_hz = 50', 'source = "aray"', "did you mean 'array'?"),
