@@ -99,6 +99,15 @@ def test_a_diverging_run_says_so(vectors: Path, tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_whose_values_overflow_says_where_and_which(
+    vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = teacher_config(vectors, tmp_path)
+    monkeypatch.setattr("pkdot.tasks.functional.cross_entropy", lambda prediction, _: prediction.sum() * math.inf)
+    with pytest.raises(ValueError, match=r"diverged in epoch 0, step 0: the loss between prediction .* Try a lower"):
+        train_teacher(config)
+
+
 @pytest.mark.parametrize("task", ["regression", "ordinal"])
 def test_other_tasks_train_to_the_end(tmp_path: Path, task: str) -> None:
     data = write_vectors(tmp_path / "data", task=task)
