@@ -1,5 +1,6 @@
 """From a data set and indices to batches, in an order that (seed, epoch) alone decides."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -57,11 +58,11 @@ class Loader:
 
     Attributes:
         indices: ``(n,)`` which records, in the order in which they come unless ``shuffle``.
+        batch_size: samples in a batch at most; batches are as few as that allows, and of equal size, give or take one.
         labelled: bool, one for each record of the data set; a record whose target is None must be False.
         seed: decides order and augmentation, together with the epoch and the sample's index; the number of workers
             has no part in it.
         workers: processes that read beside this one. They use what the cache holds and add nothing to it.
-        drop_last: leave out the last batch if it is smaller than the others.
     """
 
     dataset: MultimodalDataset
@@ -73,7 +74,6 @@ class Loader:
     augment: bool = False
     workers: int = 0
     cache: SampleCache = field(default_factory=lambda: SampleCache(0))
-    drop_last: bool = False
 
     def __len__(self) -> int:
         return len(self._batches(0))
@@ -122,8 +122,11 @@ class Loader:
         order = self.indices
         if self.shuffle:
             order = np.random.default_rng(np.random.SeedSequence([self.seed, epoch])).permutation(order)
-        batches = [order[i : i + self.batch_size].tolist() for i in range(0, len(order), self.batch_size)]
-        return batches[:-1] if self.drop_last and batches and len(batches[-1]) < self.batch_size else batches
+        if not len(order):
+            return []
+        # Of equal size, give or take one: a last batch of one sample would weigh as much as the 32 before it, and has
+        # no variance to normalise by.
+        return [batch.tolist() for batch in np.array_split(order, math.ceil(len(order) / self.batch_size))]
 
     def _read_batch(self, indices: list[int], epoch: int) -> Batch:
         schema, records = self.dataset.schema, [self.dataset.records[index] for index in indices]

@@ -82,7 +82,7 @@ def assert_same(left: Iterator[Batch], right: Iterator[Batch]) -> None:
             assert torch.equal(one.present[name], other.present[name])
 
 
-def test_batches_come_in_order_and_the_small_last_one_is_kept() -> None:
+def test_batches_come_in_order_and_nobody_is_left_out() -> None:
     loader = loader_of(Toy())
     batches = list(loader.epoch(0))
     assert [name for batch in batches for name in batch.ids] == [f"r{i}" for i in range(23)]
@@ -90,9 +90,14 @@ def test_batches_come_in_order_and_the_small_last_one_is_kept() -> None:
     assert len(loader) == 6
 
 
-def test_the_small_last_batch_is_dropped_on_request() -> None:
-    assert len(loader_of(Toy(), drop_last=True)) == len(list(loader_of(Toy(), drop_last=True).epoch(0))) == 5
-    assert len(loader_of(Toy(24), drop_last=True)) == 6
+@pytest.mark.parametrize(
+    ("samples", "sizes"), [(33, [17, 16]), (32, [32]), (65, [22, 22, 21]), (64, [32, 32]), (1, [1]), (0, [])]
+)
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_no_batch_is_a_mere_rest(samples: int, sizes: list[int], shuffle: bool) -> None:
+    loader = loader_of(Toy(samples), batch_size=32, shuffle=shuffle)
+    assert [len(batch) for batch in loader.epoch(0)] == sizes
+    assert len(loader) == len(sizes)
 
 
 def test_the_order_follows_from_seed_and_epoch() -> None:
