@@ -1,23 +1,91 @@
-"""Where a run computes."""
+"""Where and how a run computes: one process, its device, its threads, and kernels that repeat their results."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import torch
 
-from pkdot.config import RunConfig
+from pkdot.checks import check_range, check_type
+from pkdot.config import StudentRunConfig, TeacherRunConfig
+from pkdot.distributed import is_distributed
+
+Train = TypeVar("Train", bound=Callable[..., Any])
+
+THREADS_PER_CORE = 16
+"""More only wait for each other; a run of a machine with more cores still repeats on one with fewer."""
+LAUNCHERS = {
+    "WORLD_SIZE": "torchrun",
+    "OMPI_COMM_WORLD_SIZE": "mpirun",
+    "PMI_SIZE": "mpiexec",
+    "SLURM_STEP_NUM_TASKS": "srun",
+}
+"""Environment variables that say how many processes were started; the first that is set decides."""
 
 
-def prepare_device(run: RunConfig) -> torch.device:
-    """The device of a run, with threads set and repeatable kernels chosen, for the whole process.
+def trainer(kind: type[TeacherRunConfig | StudentRunConfig]) -> Callable[[Train], Train]:
+    """Make a trainer of a function of a config: what the run sets in torch is set while it runs, and no longer.
 
-    Raises ``ValueError`` for a device that this machine does not have.
+    Raises:
+        ValueError: the config is no ``kind``, or several processes were started to train together.
     """
-    if run.threads:
-        torch.set_num_threads(run.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    if run.device == "auto":
+
+    def decorate(train: Train) -> Train:
+        @wraps(train)
+        def trained(config: Any, *args: Any, **kwargs: Any) -> Any:
+            check_type("config", config, kind)
+            check_one_process()
+            with repeatable(config.run.threads):
+                return train(config, *args, **kwargs)
+
+        return cast(Train, trained)
+
+    return decorate
+
+
+@contextmanager
+def repeatable(threads: int = 0) -> Iterator[None]:
+    """Compute with kernels that repeat their results, and with so many threads (0: as many as before)."""
+    check_threads(threads)
+    enabled, before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_num_threads(threads or before)
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+        torch.set_num_threads(before)
+
+
+def find_device(name: str) -> torch.device:
+    """The device of this name. Raises ``ValueError`` for one that this machine does not have."""
+    if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(run.device)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {run.device!r} is not to be had here; expected auto, cpu, cuda or cuda:N.") from error
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()  # a meta device holds no values
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise ValueError(f"device {name!r} is not to be had here; expected auto, cpu, cuda or cuda:N.") from error
+    if device.type == "cpu" and device.index:
+        raise ValueError(f"device {name!r}: there is one cpu, however many cores it has; expected cpu.")
     return device
+
+
+def check_threads(threads: int) -> None:
+    """Raise ``ValueError`` for more threads than this machine could make use of."""
+    cores = os.cpu_count() or 1
+    check_range(f"threads (at most {THREADS_PER_CORE} for each of {cores} cores)", threads, 0, THREADS_PER_CORE * cores)
+
+
+def check_one_process(environ: Mapping[str, str] = os.environ) -> None:
+    """Raise ``ValueError`` where a launcher has started several processes, each of which would train the same run."""
+    count, launcher = next(((environ[name], told) for name, told in LAUNCHERS.items() if environ.get(name)), ("1", ""))
+    if is_distributed() or (count.isdigit() and int(count) > 1):
+        started = f"{launcher} started {count} processes" if launcher else "several processes were started"
+        raise ValueError(
+            f"{started}, and training on more than one is not supported; expected one process. Set WORLD_SIZE=1 "
+            "where each is meant to train a run of its own."
+        )

@@ -3,12 +3,13 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from pkdot.config import DataConfig, EvaluateConfig, OptimConfig, RunConfig
+from pkdot.checks import check_type
+from pkdot.config import DataConfig, EvaluateConfig, OptimConfig
 from pkdot.data.loader import Loader
 from pkdot.students import STUDENTS
 from pkdot.teachers import TEACHERS
 from pkdot.training.checkpoints import load_model
-from pkdot.training.device import prepare_device
+from pkdot.training.device import find_device, repeatable
 from pkdot.training.evaluation import predict, write_predictions
 from pkdot.training.frozen import load_trained
 from pkdot.training.preparation import Prepared, check_schema, prepare
@@ -31,7 +32,8 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
 
     Raises ``ValueError`` where the run holds no model or the data lacks what the model reads.
     """
-    device = prepare_device(RunConfig(device=config.device))
+    check_type("config", config, EvaluateConfig)
+    device = find_device(config.device)
     folder = open_run_folder(config.folder)
     _, metadata = load_model(folder.best)
     kind = metadata["kind"]
@@ -43,7 +45,8 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     names = tuple(trained.schema.modalities) if kind == "teacher" else trained.schema.prevalent
     loader, indices = _split(prepared, config.split)
     try:
-        predictions = predict(trained.model.to(device), loader, names, device)
+        with repeatable():
+            predictions = predict(trained.model.to(device), loader, names, device)
     except RuntimeError as error:  # a model that refuses to answer, such as one with an untrained T-Net
         raise ValueError(f"{folder.path}: cannot be evaluated: {error}") from error
     subjects = [record.subject for record in prepared.records(indices)]

@@ -9,7 +9,7 @@ import torch
 from pkdot.config import DistillConfig, StudentRunConfig, parse_method
 from pkdot.students import STUDENTS
 from pkdot.training.alignment import TeacherPool, align
-from pkdot.training.device import prepare_device
+from pkdot.training.device import find_device, trainer
 from pkdot.training.distillation import Distillation, build_criteria
 from pkdot.training.evaluation import Predictions, write_result
 from pkdot.training.fingerprint import student_fingerprint
@@ -43,13 +43,14 @@ class StudentResult:
         return (self.student.metrics[name] - low) / (high - low) if high > low else None
 
 
+@trainer(StudentRunConfig)
 def distill(config: StudentRunConfig) -> StudentResult:
     """Find or train the teacher, train the student, and with ``with_control`` the undistilled student too.
 
     Raises ``ValueError`` for data or settings that cannot be used, before anything is written, and ``Interrupted``
     after Ctrl-C.
     """
-    prepare_device(config.run)
+    find_device(config.run.device)
     prepared = prepare(config.data, config.optim, config.run.seed)
     build_criteria(config.distill, prepared.schema.task, student_width=1, teacher_width=1, samples=1)
     teacher = teacher_for(config, prepared) if needs_teacher(config) else None
@@ -75,13 +76,14 @@ def _with_comparison(result: StudentResult) -> StudentResult:
     return replace(result, student=RunResult(result.student.folder, told))
 
 
+@trainer(StudentRunConfig)
 def train_student(config: StudentRunConfig, prepared: Prepared, folder: RunFolder | None = None) -> RunResult:
     """Train one student with the teacher in ``config.teacher``, select on the validation split, and test once.
 
     ``folder`` is used as it is; without it a new one is made, or the one in ``config.run.resume`` is resumed. A
     finished run is not repeated, and one that was begun with other settings or data is refused.
     """
-    device = prepare_device(config.run)
+    device = find_device(config.run.device)
     folder = folder or (open_run_folder(config.run.resume) if config.run.resume else None)
     config = replace(config, optim=prepared.resolved(config.optim))
     fingerprint = student_fingerprint(config, prepared, teacher_digest(config.teacher))

@@ -10,7 +10,7 @@ from pkdot.config import TeacherRunConfig
 from pkdot.data.loader import Loader
 from pkdot.teachers import TEACHERS
 from pkdot.training.checkpoints import load_model
-from pkdot.training.device import prepare_device
+from pkdot.training.device import find_device, trainer
 from pkdot.training.evaluation import predict, read_result, write_predictions, write_result
 from pkdot.training.fingerprint import Fingerprint, teacher_fingerprint
 from pkdot.training.loop import fit
@@ -33,6 +33,7 @@ class RunResult:
         return metrics
 
 
+@trainer(TeacherRunConfig)
 def train_teacher(
     config: TeacherRunConfig, prepared: Prepared | None = None, folder: RunFolder | None = None
 ) -> RunResult:
@@ -43,7 +44,7 @@ def train_teacher(
     made, or the one in ``config.run.resume`` is resumed. A finished run is not repeated, and one that was begun with
     other settings or data is refused.
     """
-    device = prepare_device(config.run)
+    device = find_device(config.run.device)
     folder = folder or (open_run_folder(config.run.resume) if config.run.resume else None)
     alone = prepared is None
     prepared = seen_by_teacher(config, prepared or prepare(config.data, config.optim, config.run.seed))
