@@ -57,6 +57,7 @@ def test_critical_differences_use_demsars_table(entries: int, q: float) -> None:
 def test_friedman_is_that_of_scipy_and_knows_of_ties() -> None:
     assert friedman(TABLE.T) == pytest.approx(stats.friedmanchisquare(*TABLE.T).pvalue)
     assert friedman(np.full((4, 3), 0.5)) == 1.0
+    assert friedman(np.tile([0.5, 0.6, 0.7], (4, 1))) == 1.0
 
 
 def test_clear_orders_fall_into_groups() -> None:
@@ -66,6 +67,13 @@ def test_clear_orders_fall_into_groups() -> None:
     assert found.mean_ranks == (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
     assert found.critical_difference == pytest.approx(1.686, abs=1e-3)
     assert found.groups == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+
+
+def test_entries_that_all_differ_are_in_no_group() -> None:
+    found = rank(blocks(scores_of(np.tile(np.linspace(0.9, 0.4, 4), (60, 1)))))
+    assert found is not None
+    assert found.critical_difference < 1
+    assert found.groups == []
 
 
 @pytest.mark.parametrize(
@@ -83,6 +91,7 @@ def test_a_method_of_few_data_sets_does_not_leave_out_the_others() -> None:
     assert set(found.entries) == set(ENTRIES)
     assert found.left_out == ("ccc",)
     assert len(found.blocks) == 14
+    assert found.critical_difference == pytest.approx(nemenyi(4, 14))
 
 
 def test_a_data_set_that_a_method_lacks_is_left_out() -> None:

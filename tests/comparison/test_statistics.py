@@ -1,10 +1,11 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from pkdot.comparison.statistics import Estimate, gap_closed, holm, resampled_mean, verdict
+from pkdot.comparison.statistics import Estimate, Gap, gap_closed, holm, resampled_mean, verdict
 
 DIFFERENCES = [0.012, -0.004, 0.031, 0.008, 0.015, 0.001]
 
@@ -35,10 +36,8 @@ def test_overlap_widens_the_standard_error_as_nadeau_and_bengio_say() -> None:
 
 
 def test_seeds_on_one_fold_are_averaged_first() -> None:
-    found = resampled_mean([1.0, 3.0, 5.0, 7.0, 0.0], 0.5, [7, 7, 2, 2, 9])
-    assert found == resampled_mean([6.0, 2.0, 0.0], 0.5).__class__(
-        **{**vars(resampled_mean([6.0, 2.0, 0.0], 0.5)), "runs": 5}
-    )
+    found = resampled_mean([1.0, 3.0, 5.0, 7.0, 9.0], 0.5, [7, 7, 2, 2, 9])
+    assert found == replace(resampled_mean([6.0, 2.0, 9.0], 0.5), runs=5)
 
 
 def test_it_holds_its_level_where_the_plain_test_does_not() -> None:
@@ -118,6 +117,25 @@ def test_gap_closed_is_a_ratio_of_means() -> None:
     found = gap_closed([0.04, 0.06], [0.1, 0.3], 0.0)
     assert found is not None
     assert found.share == pytest.approx(0.25)
+    assert gap_closed([0.05], [0.2], 0.0) == Gap(pytest.approx(0.25), None)
+
+
+def test_two_splits_have_an_interval_of_the_gap() -> None:
+    # The roots of (0.05 - 0.2 r)^2 = t^2 / 2 (s_mm - 2 r s_ml + r^2 s_ll), t the quantile of one degree of freedom.
+    found = gap_closed([0.04, 0.06], [0.2, 0.201], 0.0)
+    squared = math.tan(math.pi * 0.475) ** 2 / 2
+    spread = np.cov([0.04, 0.06], [0.2, 0.201])
+    mean = 0.2005
+    roots = np.roots(
+        [
+            mean**2 - squared * spread[1, 1],
+            -2 * (0.05 * mean - squared * spread[0, 1]),
+            0.05**2 - squared * spread[0, 0],
+        ]
+    )
+    assert found is not None
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.high) == pytest.approx(tuple(sorted(roots)))
 
 
 def test_a_share_at_the_end_of_the_interval_has_p_of_five_per_cent() -> None:
@@ -166,7 +184,11 @@ def estimate(mean: float, floor: float) -> Estimate:
         (-0.02, -0.03, 0.01, "harms"),
         (-0.004, -0.005, 0.01, "harms, non-inferior"),
         (0.02, -0.02, 0.2, "no difference shown"),
-        (-0.001, -0.009, 0.2, "no difference shown, non-inferior"),
+        (0.02, -0.02, 0.05, "no difference shown"),
+        (0.02, -0.02, 0.049, "helps"),
+        (-0.02, -0.03, 0.05, "no difference shown"),
+        (-0.001, -0.0099, 0.2, "no difference shown, non-inferior"),
+        (-0.001, -0.01, 0.2, "no difference shown"),
         (0.02, math.nan, math.nan, "too few splits"),
     ],
 )
