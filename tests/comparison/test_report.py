@@ -17,32 +17,9 @@ from pkdot.comparison.analysis import analyse
 from pkdot.comparison.page import html
 from pkdot.comparison.report import markdown, write_report
 from pkdot.comparison.scores import Score
-from tests.comparison.toys import comparison, score
+from tests.comparison.toys import EFFECTS, comparison, row, score, tables, told
 
-EFFECTS = {"ot": 0.02, "kd": 0.05, "hint": -0.04, "sp": 0.0005}
 VOID = {"meta", "img", "br", "hr"}
-
-
-def told(scores: list[Score], **settings: object) -> str:
-    return markdown(scores, title="Methods", command="pkdot-compare --seeds 8", **settings)  # type: ignore[arg-type]
-
-
-def tables(text: str) -> list[list[list[str]]]:
-    """Cells of all tables of a Markdown text."""
-    found: list[list[list[str]]] = [[]]
-    for line in text.splitlines():
-        if line.startswith("|"):
-            found[-1].append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
-        elif found[-1]:
-            found.append([])
-    return [rows for rows in found if rows]
-
-
-def row(text: str, entry: str) -> list[str]:
-    """The entry's line in the first table of a block."""
-    (table,) = [rows for rows in tables(text) if rows[0][:2] == ["entry", "runs"]][:1]
-    (found,) = [cells for cells in table if cells[0] == entry]
-    return found
 
 
 class Page(HTMLParser):
@@ -225,6 +202,14 @@ def test_ranks_are_told_or_said_to_be_left_out() -> None:
     text = told(comparison(EFFECTS, data=("one", "two", "three")))
     assert "Friedman's test" in text
     assert "Nemenyi's critical difference" in text
+
+
+def test_colours_of_the_page_are_those_of_the_verdicts() -> None:
+    page = html(comparison(EFFECTS), title="t", command="c")
+    assert re.search(r'<td class="word helps">helps</td>', page)
+    assert re.search(r'<td class="word harms">harms</td>', page)
+    assert re.search(r'<td class="word tie">no difference shown, non-inferior</td>', page)
+    assert re.search(r'<td class="harms">-\d\.\d\d \[', page)
 
 
 def test_the_page_has_the_rows_of_the_markdown() -> None:

@@ -1,8 +1,14 @@
-"""Scores without training."""
+"""Scores without training, and the tables of their report."""
+
+import re
 
 import numpy as np
 
+from pkdot.comparison.report import markdown
 from pkdot.comparison.scores import CONTROLS, Score
+
+EFFECTS = {"ot": 0.02, "kd": 0.05, "hint": -0.04, "sp": 0.0005}
+"""What some methods gain: two help, one harms, one does not matter."""
 
 
 def score(entry: str, value: float, **given: object) -> Score:
@@ -43,4 +49,26 @@ def comparison(
                         )
                         for entry, gain in gains.items()
                     ]
+    return found
+
+
+def told(scores: list[Score], **settings: object) -> str:
+    return markdown(scores, title="Methods", command="pkdot-compare --seeds 8", **settings)  # type: ignore[arg-type]
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """Cells of all tables of a Markdown text."""
+    found: list[list[list[str]]] = [[]]
+    for line in text.splitlines():
+        if line.startswith("|"):
+            found[-1].append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+        elif found[-1]:
+            found.append([])
+    return [rows for rows in found if rows]
+
+
+def row(text: str, entry: str) -> list[str]:
+    """The entry's line in the first table of a block."""
+    (table,) = [rows for rows in tables(text) if rows[0][:2] == ["entry", "runs"]][:1]
+    (found,) = [cells for cells in table if cells[0] == entry]
     return found
