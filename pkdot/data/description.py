@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from pkdot.data.batch import Kind
 from pkdot.data.disk import SETTINGS_MB, brief, decoding, read_text
+from pkdot.data.media import SOUND_HZ
 from pkdot.data.tables import LARGEST, LONGEST_NAME, is_name, number_name
 from pkdot.tasks import LOSSES_OF_KIND, TaskKind
 
@@ -19,7 +20,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 OWN_COLUMNS = ("id", "subject", "split")
 """Columns of samples.csv whose meaning is fixed."""
 MOST_CLASSES = 5000
-MOST_MODALITIES = 200
+MOST_MODALITIES = 32
+"""A teacher that attends to them all takes time with their square."""
 RATES_HZ = (1e-6, 1e7)
 
 _DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:"[^"\n]*+"|'[^'\n]*+'|[\w-]++)[ \t]*+\.[ \t]*+){50}""")
@@ -136,7 +138,7 @@ class Description:
         rate = table.get("rate_hz")
         if rate is None and kind == "audio":
             raise ValueError(f"{self.path}: key {where}rate_hz is missing; audio needs it.")
-        least, most = RATES_HZ
+        least, most = SOUND_HZ if kind == "audio" else RATES_HZ
         if rate is not None and not (_is_number(rate) and least <= rate <= most):
             expected = f"a number of samples (or frames) per second, {least:g} to {most:g}"
             raise self.error(where + "rate_hz", rate, expected)

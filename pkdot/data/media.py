@@ -20,7 +20,7 @@ MOST_PIXELS = 100_000_000
 """Of a picture, or of a frame of a film."""
 FILM_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts"
 """What FFmpeg may take a film for: playlists and their like would have it open other files and addresses."""
-RATES_HZ = (100, 1_000_000)
+SOUND_HZ = (100, 1_000_000)
 """Lowest and highest rate of a sound (samples per second)."""
 
 
@@ -140,7 +140,7 @@ def read_wav(path: Path) -> tuple[int, NDArray[np.float32]]:
 
 def check_sound(path: Path, rate: int, sound: NDArray[Any]) -> None:
     """Raise ``ValueError`` naming the file unless a recording has a rate, a length and finite values."""
-    slowest, fastest = RATES_HZ
+    slowest, fastest = SOUND_HZ
     if not slowest <= rate <= fastest:
         raise ValueError(f"{path}: expected {slowest} to {fastest} samples per second, got {rate}.")
     if not sound.size:
