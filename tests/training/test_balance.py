@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pkdot.losses.logits import KDLoss
+from pkdot.model import Output
 from pkdot.training.distillation import Distillation
 from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.objectives import StudentObjective
@@ -120,6 +121,86 @@ def test_a_step_minimises_the_task_loss_and_each_loss_times_its_weight() -> None
         assert torch.allclose(losses["loss"], task + 0.25 * distance + 3.0 * kd, rtol=1e-4)
         assert torch.allclose(losses["task"], task, rtol=1e-4)
         assert torch.allclose(losses["kd"], kd, rtol=1e-4)
+
+
+class WithRunningStatistics(Model):
+    """A student whose every forward pass in training leaves a trace, with dropout."""
+
+    def __init__(self) -> None:
+        super().__init__("weak", seed=1)
+        self.norm, self.dropout = nn.BatchNorm1d(5), nn.Dropout(0.5)
+
+    def forward(self, modalities, present=None):  # type: ignore[no-untyped-def]
+        embedding = self.dropout(self.norm(self.encoders["weak"](modalities["weak"])))
+        return Output(embedding, self.head(embedding), {})
+
+
+def test_balancing_leaves_no_trace_and_follows_from_the_seed() -> None:
+    dataset, frozen = InMemory(40), FrozenTeacher(Model("weak", "strong", seed=2), SCHEMA, 5, CPU)
+    found = []
+    for seed in (0, 0, 1):
+        distillation = Distillation({"distance": Distance(1.0)}, {"distance": 1.0}, SCHEMA.task, rows={})
+        student = WithRunningStatistics()
+        objective = StudentObjective(
+            student, SCHEMA.task, ("weak",), loader_of(dataset), CPU, distillation=distillation, teacher=frozen
+        )
+        before = {name: value.clone() for name, value in student.state_dict().items()}
+        found.append(objective.balance(loader_of(dataset), 1.0, seed)["distance"])
+        assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+        assert all(parameter.grad is None for parameter in student.parameters())
+    assert found[0] == found[1] != found[2]
+
+
+class Elsewhere(nn.Module):
+    """A loss that knows nothing of the student's embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return self.weight * teacher.sum()
+
+
+def test_what_cannot_be_balanced_is_refused() -> None:
+    objective, *_, dataset = objective_of({"elsewhere": Elsewhere()}, {"elsewhere": 1.0})
+    with pytest.raises(ValueError, match="does not depend on the model's embedding"):
+        objective.balance(loader_of(dataset), 1.0, seed=0)
+    distillation = Distillation({}, {}, SCHEMA.task, rows={})
+    alone = StudentObjective(
+        Model("weak"), SCHEMA.task, ("weak",), loader_of(dataset), CPU, distillation=distillation, teacher=None
+    )
+    with pytest.raises(ValueError, match="there is none"):
+        alone.balance(loader_of(dataset), 1.0, seed=0)
+    (batch,) = loader_of(dataset, batch_size=40).epoch(0)
+    losses = alone.losses(batch)
+    assert losses.keys() == {"loss", "task"}
+    assert torch.equal(losses["loss"], losses["task"])
+
+
+def test_the_weights_are_part_of_the_state() -> None:
+    objective, *_, dataset = objective_of({"distance": Distance(1.0)}, {"distance": 1.0})
+    objective.balance(loader_of(dataset), 1.0, seed=0)
+    resumed, *_ = objective_of({"distance": Distance(1.0)}, {"distance": 1.0})
+    resumed.restore(objective.state())
+    assert resumed.weights == objective.weights is not None
+
+
+def test_a_hallucinating_student_also_minimises_its_hallucinations() -> None:
+    class Hallucinating(Model):
+        def hallucination_loss(self, output: Output, teacher_streams: dict[str, Tensor]) -> Tensor:
+            return (output.streams["weak"] - teacher_streams["strong"]).square().mean()
+
+    objective, _, teacher, dataset = objective_of({"distance": Distance(1.0)}, {"distance": 1.0})
+    objective.model = student = Hallucinating("weak", seed=1)
+    objective.weights = {"distance": 2.0}
+    (batch,) = loader_of(dataset, batch_size=40).epoch(0)
+    losses = objective.losses(batch)
+    output, known = student(batch.modalities), teacher(batch.modalities)
+    imagined = (output.streams["weak"] - known.streams["strong"]).square().mean()
+    distance = (output.embedding - known.embedding).square().mean()
+    assert torch.allclose(losses["hallucination"], imagined, rtol=1e-4)
+    assert torch.allclose(losses["loss"], losses["task"] + 2.0 * distance + imagined, rtol=1e-4)
 
 
 def balanced(vectors: Path, teacher: RunResult, out: Path, labels: float, balance: float | str) -> float:

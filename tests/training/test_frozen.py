@@ -1,5 +1,9 @@
 """The frozen teacher says to each sample what it says to that sample alone, and nobody can teach it."""
 
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +13,9 @@ from pkdot.config import ModelConfig
 from pkdot.data.batch import Batch
 from pkdot.model import Output
 from pkdot.teachers import TEACHERS
-from pkdot.training.frozen import FrozenTeacher
+from pkdot.training.checkpoints import save_model
+from pkdot.training.frozen import FrozenTeacher, load_trained
+from pkdot.training.run_folder import RunFolder
 from tests.training.toys import SCHEMA, InMemory, answer_of, loader_of
 
 CPU = torch.device("cpu")
@@ -82,3 +88,45 @@ def test_it_is_in_eval_mode_and_without_gradients_at_every_step(model: nn.Module
         tensors = [output.embedding, output.prediction, *output.streams.values()]
         assert not any(tensor.requires_grad for tensor in tensors)
     assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def saved(folder: Path, **changed: Any) -> RunFolder:
+    """A run folder with a teacher of eight numbers, of which its metadata say something else."""
+    config = ModelConfig(width=8, teacher="concat")
+    torch.manual_seed(1)
+    model = TEACHERS["concat"](SCHEMA, config)
+    metadata = {"kind": "teacher", "schema": SCHEMA.to_dict(), "model": asdict(config)}
+    told = {name: value for name, value in {**metadata, **changed}.items() if value is not None}
+    save_model(RunFolder(folder).best, model, told)
+    return RunFolder(folder)
+
+
+def test_a_teacher_from_a_folder_answers_as_the_one_that_was_saved(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    teacher = FrozenTeacher.load(tmp_path, CPU)
+    torch.manual_seed(1)
+    model = TEACHERS["concat"](SCHEMA, ModelConfig(width=8, teacher="concat"))
+    (batch,) = loader_of(InMemory(4)).epoch(0)
+    assert_own_answers(teacher, model, InMemory(4), batch)
+    assert (teacher.width, teacher.schema) == (8, SCHEMA)
+    assert load_trained(folder, TEACHERS, "teacher").metadata["kind"] == "teacher"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"kind": "student"}, "holds a student, not a teacher"),
+        ({"kind": None}, "holds a model of an unknown kind, not a teacher"),
+        ({"schema": None}, "metadata that this version cannot read"),
+        ({"model": {"width": 8, "layers": 3}}, "metadata that this version cannot read"),
+        ({"model": asdict(ModelConfig(width=6, teacher="concat"))}, "does not fit the teacher 'concat'"),
+    ],
+)
+def test_what_is_no_teacher_is_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_trained(saved(tmp_path, **changed), TEACHERS, "teacher")
+
+
+def test_a_teacher_that_is_not_registered_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="trained with the teacher 'concat', which is not registered here"):
+        load_trained(saved(tmp_path), {}, "teacher")
