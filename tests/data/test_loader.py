@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pkdot.data.batch import Batch, Modality, Record, Schema
-from pkdot.data.loader import Loader, SampleCache, collate
+from pkdot.data.loader import Loader, SampleCache, collate, sample_generator
 from pkdot.tasks import Task
 
 SCHEMA = Schema(
@@ -153,6 +153,16 @@ def test_augmentation_differs_between_epochs_and_samples_but_not_between_loaders
     assert not torch.equal(changed, clean)
     assert not torch.equal(changed, faces(1, augment=True))
     assert torch.equal(changed, faces(0, augment=True, batch_size=9))
+
+
+def test_augmentation_follows_from_the_seed() -> None:
+    def pulses(seed: int) -> Tensor:
+        return torch.cat([batch.modalities["pulse"] for batch in loader_of(Toy(), augment=True, seed=seed).epoch(2)])
+
+    assert torch.equal(pulses(0), pulses(0))
+    assert not torch.equal(pulses(0), pulses(1))
+    generators = [sample_generator(*words) for words in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (2, 1, 0), (1, 2, 0))]
+    assert len({generator.initial_seed() for generator in generators}) == 5
 
 
 def test_frames_become_shares_and_a_missing_modality_zeros() -> None:
