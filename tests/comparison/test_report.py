@@ -17,6 +17,7 @@ from pkdot.comparison.analysis import analyse
 from pkdot.comparison.page import html
 from pkdot.comparison.report import markdown, write_report
 from pkdot.comparison.scores import Score
+from pkdot.comparison.statistics import gap_closed
 from tests.comparison.toys import EFFECTS, comparison, row, score, tables, told
 
 VOID = {"meta", "img", "br", "hr"}
@@ -75,8 +76,13 @@ def test_a_line_has_the_figures_of_the_corrected_test() -> None:
     cells = row(told(scores), "ot")
     mean = 100 * difference.mean()
     assert cells[1] == "8"
-    assert cells[2].startswith(f"{100 * runs['ot'].mean():.2f} ± ")
-    assert cells[3].startswith(f"{100 * difference.mean() / lead.mean():.0f} % [")
+    spread = stats.t.ppf(0.975, 7) * runs["ot"].std(ddof=1) * math.sqrt(1 / 8 + 1 / 3)
+    assert cells[2] == f"{100 * runs['ot'].mean():.2f} ± {100 * spread:.2f}"
+    closed = gap_closed(difference, lead, 1 / 3)
+    assert closed is not None
+    assert closed.interval is not None
+    ends = f"[{100 * closed.interval.low:.0f}, {100 * closed.interval.high:.0f}]"
+    assert cells[3] == f"{100 * difference.mean() / lead.mean():.0f} % {ends}"
     assert cells[4] == f"{mean:+.2f} [{mean - 100 * half:+.2f}, {mean + 100 * half:+.2f}]"
     assert cells[-1] == "helps"
 

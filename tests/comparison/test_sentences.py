@@ -102,6 +102,14 @@ def test_the_summary_has_stars_for_the_corrected_p() -> None:
     assert any(line.to_none.p < 0.001 <= line.p for line in block.methods)
 
 
+def test_verdicts_go_by_the_corrected_p() -> None:
+    (block,) = analyse(comparison({f"m{number}": 0.003 * number for number in range(9)}, noise=0.01, seeds=12)).blocks
+    assert {line.entry for line in block.methods if line.verdict == "helps"} == {
+        line.entry for line in block.methods if line.p < 0.05
+    }
+    assert sum(line.to_none.p < 0.05 <= line.p for line in block.methods) > 1
+
+
 def test_figures_are_rounded_and_signed() -> None:
     assert points(0.01234) == "+1.23"
     assert points(-0.00001) == "+0.00"
