@@ -101,8 +101,7 @@ def _canvas() -> "tuple[type[Figure], AbstractContextManager[None]]":
     except ModuleNotFoundError as error:
         told = "the figure needs matplotlib: pip install 'pkdot[report]'"
         raise ModuleNotFoundError(told, name="matplotlib") from error
-    plain = {"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False}
-    return Figure, rc_context(plain)
+    return Figure, rc_context({"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False})
 
 
 def _columns(blocks: Sequence[BlockResult]) -> list[list[BlockResult]]:

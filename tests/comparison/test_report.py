@@ -201,6 +201,8 @@ def test_degenerate_scores_make_a_report(scores: list[Score]) -> None:
 def test_without_ot_there_is_no_comparison_with_it() -> None:
     text = told(comparison({"kd": 0.02, "hint": 0.0}))
     assert "difference to ot" not in text
+    assert "difference to ot" not in told(comparison({"ot": 0.02}))
+    assert "difference to ot" in told(comparison({"ot": 0.02, "kd": 0.0}))
 
 
 def test_ranks_are_told_or_said_to_be_left_out() -> None:

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from pkdot.comparison.analysis import analyse
+from pkdot.comparison.statistics import gap_closed, resampled_mean
 from pkdot.comparison.tables import difference, gap, p_value, points, tone
 from tests.comparison.toys import EFFECTS, comparison, row, tables, told
 
@@ -108,6 +109,29 @@ def test_verdicts_go_by_the_corrected_p() -> None:
         line.entry for line in block.methods if line.p < 0.05
     }
     assert sum(line.to_none.p < 0.05 <= line.p for line in block.methods) > 1
+
+
+def test_seeds_on_folds_are_averaged_before_anything_is_tested() -> None:
+    scores = comparison({"kd": 0.03, "ot": 0.01}, folds=4, seeds=3, noise=0.02)
+    (block,) = analyse(scores).blocks
+    line = block.line("kd")
+    assert line is not None
+
+    def folds(entry: str) -> np.ndarray:
+        return np.array([[s.value for s in scores if (s.entry, s.fold) == (entry, f)] for f in range(4)]).mean(axis=1)
+
+    gain, lead = folds("kd") - folds("none"), folds("teacher") - folds("none")
+    assert vars(line.level) == pytest.approx({**vars(resampled_mean(folds("kd"), 1 / 3)), "runs": 12})
+    assert vars(line.to_none) == pytest.approx({**vars(resampled_mean(gain, 1 / 3)), "runs": 12})
+    to_ot = resampled_mean(folds("kd") - folds("ot"), 1 / 3)
+    assert vars(line.to_ot) == pytest.approx({**vars(to_ot), "runs": 12})
+    closed = gap_closed(gain, lead, 1 / 3)
+    assert closed is not None
+    assert closed.interval is not None
+    assert line.gap is not None
+    assert line.gap.interval is not None
+    assert line.gap.share == pytest.approx(closed.share)
+    assert (line.gap.interval.low, line.gap.interval.high) == pytest.approx((closed.interval.low, closed.interval.high))
 
 
 def test_figures_are_rounded_and_signed() -> None:
