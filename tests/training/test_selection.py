@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from pkdot.config import StudentRunConfig, TeacherRunConfig
 from pkdot.students import STUDENTS
@@ -110,6 +111,25 @@ def test_a_student_without_a_teacher_knows_nothing_of_the_privileged_modality(ve
         for data in (vectors, other)
     ]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_a_student_is_handed_prevalent_modalities_only_and_a_teacher_all(
+    vectors: Path, teacher: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, set[str]] = {"student": set(), "teacher": set()}
+
+    def watching(kind: type[nn.Module], role: str) -> type[nn.Module]:
+        class Watching(kind):  # type: ignore[misc, valid-type]
+            def forward(self, modalities, present=None):  # type: ignore[no-untyped-def]
+                seen[role] |= set(modalities) | set(present or {})
+                return super().forward(modalities, present)
+
+        return Watching
+
+    monkeypatch.setitem(STUDENTS, "visual", watching(STUDENTS["visual"], "student"))
+    monkeypatch.setitem(TEACHERS, "cross-attention", watching(TEACHERS["cross-attention"], "teacher"))
+    distill(student_config(vectors, tmp_path, teacher=teacher.folder.path, method="ot"))
+    assert seen == {"student": {"weak"}, "teacher": {"weak", "strong"}}
 
 
 def test_a_teacher_without_the_privileged_modality_knows_nothing_of_it(vectors: Path, tmp_path: Path) -> None:
