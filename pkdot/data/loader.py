@@ -58,7 +58,8 @@ class Loader:
 
     Attributes:
         indices: ``(n,)`` which records, in the order in which they come unless ``shuffle``.
-        batch_size: samples in a batch at most; batches are as few as that allows, and of equal size, give or take one.
+        batch_size: samples in a batch at most. Where less than half of that would be left for the last batch, all
+            batches are of equal size, give or take one.
         labelled: bool, one for each record of the data set; a record whose target is None must be False.
         seed: decides order and augmentation, together with the epoch and the sample's index; the number of workers
             has no part in it.
@@ -122,11 +123,11 @@ class Loader:
         order = self.indices
         if self.shuffle:
             order = np.random.default_rng(np.random.SeedSequence([self.seed, epoch])).permutation(order)
-        if not len(order):
-            return []
-        # Of equal size, give or take one: a last batch of one sample would weigh as much as the 32 before it, and has
-        # no variance to normalise by.
-        return [batch.tolist() for batch in np.array_split(order, math.ceil(len(order) / self.batch_size))]
+        count, size = len(order), self.batch_size
+        if 0 < count % size < size / 2:
+            # A last batch of one sample would weigh as much as the 32 before it, and has no variance to normalise by.
+            return [batch.tolist() for batch in np.array_split(order, math.ceil(count / size))]
+        return [order[first : first + size].tolist() for first in range(0, count, size)]
 
     def _read_batch(self, indices: list[int], epoch: int) -> Batch:
         schema, records = self.dataset.schema, [self.dataset.records[index] for index in indices]

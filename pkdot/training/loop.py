@@ -13,15 +13,16 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from pkdot.config import OptimConfig, RunConfig
 from pkdot.data.batch import Batch
 from pkdot.data.loader import Loader
 from pkdot.precision import NotFiniteError
+from pkdot.training.advice import best_was_last, warn
 from pkdot.training.checkpoints import load_state, save_model, save_state
 from pkdot.training.interrupt import Interrupted, stop_requests
 from pkdot.training.logbook import LogBook
+from pkdot.training.progress import ProgressDisplay
 from pkdot.training.run_folder import RunFolder
 from pkdot.training.schedule import learning_rate, length
 
@@ -98,26 +99,28 @@ def fit(
     """
     optimizer = torch.optim.AdamW(parameter_groups(objective.trained, optim.weight_decay), lr=optim.lr)
     progress = _restore(folder.last, objective, optimizer) if folder.last.exists() else Progress()
-    steps, total = len(train), len(train) * length(optim)[0]
-    bar = tqdm(total=total, initial=progress.epoch * steps + progress.step, desc=title, unit="step", disable=None)
-    with LogBook(folder, rows=progress.rows, step=progress.epoch * steps) as log, stop_requests() as stop, bar:
+    steps, (epochs, _) = len(train), length(optim)
+    display = ProgressDisplay(title, steps=steps, epochs=epochs, done=progress.epoch * steps + progress.step)
+    with LogBook(folder, rows=progress.rows, step=progress.epoch * steps) as log, stop_requests() as stop, display:
         while not progress.finished:
             objective.trained.train()
             for batch in train.epoch(progress.epoch, start=progress.step):
-                rate = learning_rate(progress.epoch * steps + progress.step, total, optim)
+                rate = learning_rate(progress.epoch * steps + progress.step, steps * epochs, optim)
                 _step(objective, batch, optimizer, rate, optim, _stream(run.seed, progress), progress, device)
-                bar.update()
+                display.step()
                 if stop.made or (run.checkpoint_steps and progress.step % run.checkpoint_steps == 0):
                     _save(folder.last, objective, optimizer, progress)
                 if stop.made:
                     raise Interrupted(folder.path)
+            loss = progress.sums["loss"] / steps
             metrics = _end_epoch(objective, progress, steps, optim, folder, metadata, log)
             if on_epoch is not None:
                 on_epoch(progress.epoch, log)
-            bar.set_postfix(val=f"{metrics['score']:.3f}")
+            display.epoch(progress.epoch - 1, loss, metrics["score"])
             _save(folder.last, objective, optimizer, progress)
             if stop.made and not progress.finished:
                 raise Interrupted(folder.path)
+    warn(best_was_last(title, progress.best_epoch, epochs, progress.score))
     return progress
 
 

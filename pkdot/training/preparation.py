@@ -19,6 +19,7 @@ from pkdot.data.loader import Loader, SampleCache
 from pkdot.data.noise import with_label_noise
 from pkdot.data.splits import Splits, labelled_mask, split_dataset
 from pkdot.metrics import unscorable
+from pkdot.training.advice import classes_without_samples, warn
 from pkdot.training.schedule import resolved
 
 FEW_LABELS_BALANCE, ALL_LABELS_BALANCE = 8.0, 0.5
@@ -79,6 +80,11 @@ class Prepared:
         """The records of a split, in its order."""
         return [self.dataset.records[int(index)] for index in indices]
 
+    def targets(self, indices: np.ndarray) -> list[tuple[float, ...]]:
+        """The targets of a split's labelled records."""
+        known = self.records(indices[self.labelled[indices]])
+        return [record.target for record in known if record.target is not None]
+
     @property
     def label_share(self) -> float:
         """Share of the training samples that have a label."""
@@ -111,6 +117,11 @@ class Prepared:
         labelled = self.splits.train[self.labelled[self.splits.train]]
         return _digest([[record.id, record.target] for record in self.records(labelled)])
 
+    def warn_of_classes(self) -> None:
+        """Say which classes no labelled training sample has."""
+        known = [target[0] for target in self.targets(self.splits.train)]
+        warn(classes_without_samples(self.schema.task.classes, known))
+
     def warn_of_unscorable(self) -> None:
         """Say where the task's metric cannot be computed, and what that means for the runs on this data."""
         metric = self.schema.task.primary_metric
@@ -118,8 +129,7 @@ class Prepared:
             ("validation", self.splits.val, "the model was selected by its loss there"),
             ("test", self.splits.test, "the 0 that stands for it says nothing"),
         ):
-            targets = [record.target for record in self.records(indices[self.labelled[indices]])]
-            if reason := unscorable(metric, np.array(targets)):
+            if reason := unscorable(metric, np.array(self.targets(indices))):
                 told = f"{self.schema.name}: the {name} split has no {metric}, since {reason}: {so}."
                 warnings.warn(told, UserWarning, stacklevel=2)
 

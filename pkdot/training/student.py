@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 
 from pkdot.config import DistillConfig, StudentRunConfig, parse_method
+from pkdot.model import build
 from pkdot.students import STUDENTS
+from pkdot.training.advice import absurd_weights, not_ahead, warn
 from pkdot.training.alignment import TeacherPool, align
 from pkdot.training.device import find_device, trainer
 from pkdot.training.distillation import Distillation, build_criteria
@@ -53,6 +55,7 @@ def distill(config: StudentRunConfig) -> StudentResult:
     find_device(config.run.device)
     prepared = prepare(config.data, config.optim, config.run.seed)
     build_criteria(config.distill, prepared.schema.task, student_width=1, teacher_width=1, samples=1)
+    prepared.warn_of_classes()
     teacher = teacher_for(config, prepared) if needs_teacher(config) else None
     if teacher is not None:
         config = replace(config, teacher=teacher.folder.path.resolve())
@@ -62,6 +65,9 @@ def distill(config: StudentRunConfig) -> StudentResult:
         control = train_student(
             control_of(config, student.folder), prepared, RunFolder(student.folder.path / "control")
         )
+    if control and teacher:
+        metric = control.result["primary_metric"]
+        warn(not_ahead(metric, teacher.metrics[metric], control.metrics[metric]))
     prepared.warn_of_unscorable()
     return _with_comparison(StudentResult(student, teacher, control))
 
@@ -94,7 +100,7 @@ def train_student(config: StudentRunConfig, prepared: Prepared, folder: RunFolde
     train, validation = prepared.train(), prepared.validation()
     preload(train, validation)
     torch.manual_seed(seed)
-    model = STUDENTS[config.model.student](schema, config.model).to(device)
+    model = build(STUDENTS[config.model.student], schema, config.model).to(device)
     teacher = FrozenTeacher.load(config.teacher, device) if config.teacher else None
     clean = config.distill.teacher_input == "clean" or not config.data.augment
     known = teacher.remember(prepared.train_clean()) if teacher and clean else None
@@ -174,6 +180,7 @@ def initial_weights(
     factor = prepared.balance(config.balance)
     weights = objective.balance(prepared.train(), factor, seed)
     told = ", ".join(f"{name} {weight:.4g}" for name, weight in weights.items())
+    warn(absurd_weights(weights, factor))
     log.info("distillation weight %s (gradient-balanced, factor %g)", told, factor)
     return weights
 

@@ -8,7 +8,9 @@ import torch
 
 from pkdot.config import TeacherRunConfig
 from pkdot.data.loader import Loader
+from pkdot.model import build
 from pkdot.teachers import TEACHERS
+from pkdot.training.advice import no_better_than_chance, warn
 from pkdot.training.checkpoints import load_model
 from pkdot.training.device import find_device, trainer
 from pkdot.training.evaluation import predict, read_result, write_predictions, write_result
@@ -52,8 +54,10 @@ def train_teacher(
     fingerprint = teacher_fingerprint(config, prepared)
     if folder and (finished := finished_run(folder, fingerprint)):
         return finished
+    if alone:
+        prepared.warn_of_classes()
     torch.manual_seed(config.run.seed)
-    model = TEACHERS[config.model.teacher](prepared.schema, config.model).to(device)
+    model = build(TEACHERS[config.model.teacher], prepared.schema, config.model).to(device)
     names = tuple(prepared.schema.modalities)
     train, validation = prepared.train(), prepared.validation()
     preload(train, validation)
@@ -68,6 +72,8 @@ def train_teacher(
         result = test(objective, prepared, folder, names, device, metadata, **more)
     if alone:
         prepared.warn_of_unscorable()
+    known = [target[0] for target in prepared.targets(prepared.splits.test)]
+    warn(no_better_than_chance("teacher", result["primary_metric"], result["metrics"], known))
     return RunResult(folder, result)
 
 

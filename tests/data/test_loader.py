@@ -91,7 +91,17 @@ def test_batches_come_in_order_and_nobody_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("samples", "sizes"), [(33, [17, 16]), (32, [32]), (65, [22, 22, 21]), (64, [32, 32]), (1, [1]), (0, [])]
+    ("samples", "sizes"),
+    [
+        (33, [17, 16]),
+        (79, [27, 26, 26]),
+        (80, [32, 32, 16]),
+        (32, [32]),
+        (65, [22, 22, 21]),
+        (64, [32, 32]),
+        (5, [5]),
+        (0, []),
+    ],
 )
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_no_batch_is_a_mere_rest(samples: int, sizes: list[int], shuffle: bool) -> None:
