@@ -141,7 +141,8 @@ def measure(modules: list[Path], tests: list[str], out: Path) -> None:
     """Run all tests once on the unchanged code, and write what each covers and how long it takes."""
 
     def work() -> int:
-        tracer = coverage.Coverage(data_file=str(out / "coverage"), include=[str(path) for path in modules])
+        include = [str(path) for path in modules]
+        tracer = coverage.Coverage(data_file=str(out / "coverage"), include=include, config_file=False)
         tracer.start()
         recorder = Recorder(tracer)
         code = run_tests(*tests, plugins=(recorder,))
