@@ -11,7 +11,12 @@ and Tibshirani 1993, chapter 11), and fold j of J is given the value
 The mean of these values is the pooled score, and their variance over J is the jackknife's variance of it. So whatever
 this room does with scores of folds, it does with these: the paired, corrected t-test, its intervals, Fieller's, ranks.
 Where a score is a mean over samples, as accuracy is, and the folds have a sample each, the values are the samples' own
-and the test is the usual one.
+and the test is the usual one. Models that each learn from all but one sample are pulled away from that sample's
+target, so that a pooled CCC lies a little too low; it does for all entries, whose differences are what is tested.
+
+Between two equal entries whose errors are independent, on 6 to 40 folds of one sample, the t-test of these values at
+5 % rejected 2.5 to 6 % of the time (CCC, kappa and accuracy). With the correction for training samples that the folds
+share, which is applied here as everywhere, it was 0.3 to 1.3 %: it errs on the safe side.
 """
 
 import csv

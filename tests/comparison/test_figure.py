@@ -100,6 +100,11 @@ def test_a_line_shows_its_difference_interval_and_verdict(monkeypatch: pytest.Mo
     assert 2.5 in dividers  # between three controls and the methods
 
 
+def test_what_has_no_pair_has_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    (panel,) = drawn([*comparison({"ot": 0.02}), score("kd", 0.5, seed=99)], monkeypatch)
+    assert [label.get_text() for label in panel.get_yticklabels()][3:] == ["ot"]
+
+
 @pytest.mark.parametrize(("sign", "arrow"), [(1, ">"), (-1, "<")])
 def test_what_lies_beyond_the_panel_is_an_arrow_at_its_side(
     sign: int, arrow: str, monkeypatch: pytest.MonkeyPatch
@@ -147,6 +152,7 @@ def test_the_diagram_has_ranks_names_bars_and_the_critical_difference(monkeypatc
 
 def test_every_verdict_has_a_look_of_its_own() -> None:
     assert len({(mark.shape, mark.filled) for mark in MARKS.values()}) == len(MARKS)
+    assert len({MARKS[name].colour for name in ("control", "helps", "harms", "no difference")}) == 4
 
 
 @pytest.mark.filterwarnings("error")
