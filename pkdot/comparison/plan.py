@@ -6,7 +6,7 @@ other data lies beside it, and is neither repeated nor reported.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -131,7 +131,8 @@ class Plan:
     def __init__(self, grid: Grid, config: CompareConfig) -> None:
         self.grid, self.config = grid, config
         self.sets = look_at(grid)
-        self._known: dict[str, Fingerprint] = {}
+        self._planned: dict[str, list[Run]] = {}
+        self._taught: dict[tuple[Cell, TeacherKind], Run] = {}
         self._prepared: tuple[str, Prepared] | None = None
         self.left_out = self._misfits()
         for kind, names in (("data sets", grid.sets), ("regimes", grid.regimes), ("entries", grid.entries)):
@@ -161,20 +162,33 @@ class Plan:
 
     def tuning(self, data: str, regime: str, wanted: Sequence[str]) -> list[Run]:
         """The runs on whose validation scores the weights of the wanted entries of a block are chosen."""
-        entries = self.tuned(data, regime)
-        runs: list[Run] = []
-        for seed in range(FIRST_TUNE_SEED, FIRST_TUNE_SEED + self.config.tune_seeds):
-            cell = Cell(data, regime, "tune", 0, seed)
-            runs += self._teachers(cell, entries)
-            runs += [self._student(cell, name, factor) for name in entries for factor in self.config.tune]
         # Whoever shares a folder does so whether or not both are wanted.
-        runs = _shared(runs)
+        runs = self._once(f"tune {data} / {regime}", lambda: self._tuning(data, regime))
         students = [run for run in runs if run.entry in wanted]
         teachers = {run.teacher for run in students}
         return [run for run in runs if run.folder.resolve() in teachers] + students
 
     def testing(self, data: str, regime: str, factors: Mapping[str, float]) -> list[Run]:
         """The runs of a block that are compared, with the chosen factors."""
+        key = f"test {data} / {regime} {sorted(factors.items())}"
+        return self._once(key, lambda: self._testing(data, regime, factors))
+
+    def _once(self, key: str, make: Callable[[], list[Run]]) -> list[Run]:
+        """What was planned before is looked up: thousands of configs take seconds."""
+        if key not in self._planned:
+            self._planned[key] = _shared(make())
+        return list(self._planned[key])
+
+    def _tuning(self, data: str, regime: str) -> list[Run]:
+        entries = self.tuned(data, regime)
+        runs: list[Run] = []
+        for seed in range(FIRST_TUNE_SEED, FIRST_TUNE_SEED + self.config.tune_seeds):
+            cell = Cell(data, regime, "tune", 0, seed)
+            runs += self._teachers(cell, entries)
+            runs += [self._student(cell, name, factor) for name in entries for factor in self.config.tune]
+        return runs
+
+    def _testing(self, data: str, regime: str, factors: Mapping[str, float]) -> list[Run]:
         entries = self.entries(data, regime)
         runs: list[Run] = []
         seeds = self.grid.seeds.get(data, self.config.seeds)
@@ -183,7 +197,7 @@ class Plan:
                 cell = Cell(data, regime, "test", fold, seed)
                 runs += self._teachers(cell, entries)
                 runs += [self._student(cell, name, factors.get(name), tested=True) for name in entries]
-        return _shared(runs)
+        return runs
 
     def entries(self, data: str, regime: str) -> list[str]:
         """The entries that are run there."""
@@ -245,15 +259,18 @@ class Plan:
         return [self._teacher(cell, kind) for kind in wanted]
 
     def _teacher(self, cell: Cell, kind: TeacherKind) -> Run:
+        if (cell, kind) not in self._taught:
+            self._taught[cell, kind] = self._new_teacher(cell, kind)
+        return self._taught[cell, kind]
+
+    def _new_teacher(self, cell: Cell, kind: TeacherKind) -> Run:
         own: Settings = {"model": {"teacher": "concat"}} if kind == "self" else {}
         whole = run_config(*self._settings(cell), self.grid.regimes[cell.regime].teacher, own)
         config = TeacherRunConfig(whole.data, whole.model, whole.optim, whole.run, privileged=kind == "privileged")
-        key = repr((cell.data, config))
-        if key not in self._known:
-            prepared = seen_by_teacher(config, self._ready(cell, config.data, config.optim))
-            self._known[key] = teacher_fingerprint(config, prepared)
+        prepared = seen_by_teacher(config, self._ready(cell, config.data, config.optim))
         entry = TEACHER if kind == "privileged" else f"{kind} teacher"
-        return Run(cell, entry, config, self._known[key], self._place(cell, f"teacher-{kind}"))
+        place = self._place(cell, f"teacher-{kind}")
+        return Run(cell, entry, config, teacher_fingerprint(config, prepared), place)
 
     def _student(self, cell: Cell, name: str, factor: float | None, *, tested: bool = False) -> Run:
         entry = self.grid.entries[name]
@@ -264,12 +281,9 @@ class Plan:
             teacher = self._teacher(cell, entry.teacher)
             learned = teacher.fingerprint.digest
             config = replace(config, teacher=teacher.folder.resolve())
-        key = repr((cell.data, config))
-        if key not in self._known:
-            prepared = self._ready(cell, config.data, config.optim)
-            self._known[key] = student_fingerprint(config, prepared, learned)
-        folder = slug(name) if tested or factor is None else f"{slug(name)}-x{factor:g}"
-        return Run(cell, name, config, self._known[key], self._place(cell, folder), factor)
+        fingerprint = student_fingerprint(config, self._ready(cell, config.data, config.optim), learned)
+        place = self._place(cell, slug(name) if tested or factor is None else f"{slug(name)}-x{factor:g}")
+        return Run(cell, name, config, fingerprint, place, factor)
 
 
 def _shared(runs: list[Run]) -> list[Run]:
