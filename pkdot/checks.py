@@ -69,7 +69,8 @@ def settle_types(settings: Any) -> None:
     """
     for part in fields(settings):
         try:
-            setattr(settings, part.name, _settled(getattr(settings, part.name), part.type))
+            # Past a frozen dataclass's own lock, which is not shut before it is made.
+            object.__setattr__(settings, part.name, _settled(getattr(settings, part.name), part.type))
         except TypeError:
             value = getattr(settings, part.name)
             raise ValueError(f"{part.name} is {value!r}; expected {type_in_words(part.type)}.") from None

@@ -1,8 +1,12 @@
 """The model contract: what every teacher and student returns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from pkdot.config import ModelConfig
+from pkdot.data.batch import Schema
 
 
 @dataclass(frozen=True)
@@ -22,3 +26,25 @@ class Output:
     embedding: Tensor
     prediction: Tensor
     streams: dict[str, Tensor] = field(default_factory=dict)
+
+
+def build(kind: type[nn.Module], schema: Schema, config: ModelConfig) -> nn.Module:
+    """A model whose every answer is checked: an :class:`Output` with a row a sample, as wide as declared.
+
+    Its ``forward`` raises ``ValueError`` for anything else: many losses would take it without a word.
+    """
+    expected = {"embedding": config.width, "prediction": schema.task.head_size}
+
+    def check(module: nn.Module, inputs: tuple[Mapping[str, Tensor], ...], output: object) -> None:
+        name = type(module).__name__
+        if not isinstance(output, Output):
+            raise ValueError(f"{name} returned a {type(output).__name__}; expected Output(embedding, prediction).")
+        samples = len(next(iter(inputs[0].values())))
+        for part, columns in expected.items():
+            shape = tuple(getattr(output, part).shape)
+            if shape != (samples, columns):
+                raise ValueError(f"{name} returned {part} of shape {shape}; expected {(samples, columns)}.")
+
+    model = kind(schema, config)
+    model.register_forward_hook(check)
+    return model

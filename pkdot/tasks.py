@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pkdot.checks import settle_types
 from pkdot.metrics import (
     accuracy,
     concordance,
@@ -54,6 +55,7 @@ class Task:
     spread: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        settle_types(self)
         if self.kind not in LOSSES_OF_KIND:
             raise ValueError(f"task {self.kind!r} is not one of {', '.join(LOSSES_OF_KIND)}.")
         if self.kind == "regression":
@@ -63,6 +65,10 @@ class Task:
             raise ValueError(
                 f"a {self.kind} task has one target and at least two different classes; "
                 f"got targets {self.targets} and classes {self.classes}."
+            )
+        if {len(self.center), len(self.spread)} - {0, len(self.targets)}:
+            raise ValueError(
+                f"{len(self.targets)} targets have units {self.center} and {self.spread}; expected as many."
             )
         if self.loss == "auto":
             object.__setattr__(self, "loss", LOSSES_OF_KIND[self.kind][0])

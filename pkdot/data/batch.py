@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from pkdot.checks import settle_types
 from pkdot.tasks import Task
 
 Kind = Literal["vector", "signal", "image", "video", "audio"]
@@ -26,6 +27,9 @@ class Modality:
     kind: Kind
     shape: tuple[int, ...]
     rate_hz: float | None = None
+
+    def __post_init__(self) -> None:
+        settle_types(self)
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,10 @@ class Schema:
             name: Modality(kind=m["kind"], shape=tuple(m["shape"]), rate_hz=m["rate_hz"])
             for name, m in plain["modalities"].items()
         }
-        return cls(plain["name"], task, modalities, tuple(plain["prevalent"]), tuple(plain["privileged"]))
+        prevalent, privileged = tuple(plain["prevalent"]), tuple(plain["privileged"])
+        if {*prevalent, *privileged} != modalities.keys():
+            raise ValueError(f"modalities {', '.join(modalities)} are not those that are prevalent or privileged")
+        return cls(plain["name"], task, modalities, prevalent, privileged)
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,19 @@ from scipy.signal import get_window
 from torch import Tensor
 from torch.nn import functional
 
+WINDOW_S, HOP_S = 0.025, 0.010
+"""Length of a window of sound, and what lies between the beginnings of two (seconds)."""
+MOST_SAMPLES = 2**16
+"""In a window; sound of some megahertz."""
+
 
 def log_mel(
     waveform: Tensor,
     rate_hz: float,
     *,
     mels: int = 64,
-    window_s: float = 0.025,
-    hop_s: float = 0.010,
+    window_s: float = WINDOW_S,
+    hop_s: float = HOP_S,
     low_hz: float = 0.0,
     high_hz: float | None = None,
     floor: float = 1e-6,
@@ -42,9 +47,7 @@ def log_mel(
     Raises:
         ValueError: for an empty waveform, a window or hop below one sample, or edges out of order.
     """
-    window, hop = round(window_s * rate_hz), round(hop_s * rate_hz)
-    if window < 1 or hop < 1:
-        raise ValueError(f"window {window_s} s and hop {hop_s} s are less than a sample at {rate_hz} Hz.")
+    window, hop = samples_per_window(rate_hz, window_s), samples_per_window(rate_hz, hop_s)
     if waveform.shape[-1] == 0:
         raise ValueError(f"expected a waveform (*, time) with time > 0, got {tuple(waveform.shape)}.")
     high = rate_hz / 2 if high_hz is None else high_hz
@@ -65,6 +68,15 @@ def log_mel(
         power = spectrum.real.square() + spectrum.imag.square()
         energy = torch.log(filters @ power + floor)
     return energy.reshape(*waveform.shape[:-1], *energy.shape[-2:])
+
+
+def samples_per_window(rate_hz: float, seconds: float) -> int:
+    """How many samples a window spans. Raises ``ValueError`` for none, and for more than sound could ever need."""
+    samples = round(seconds * rate_hz)
+    if not 1 <= samples <= MOST_SAMPLES:
+        few = "less than a sample" if samples < 1 else f"more than {MOST_SAMPLES} samples"
+        raise ValueError(f"a window of {seconds} s is {few} at {rate_hz} Hz.")
+    return samples
 
 
 def mel_filterbank(bins: int, rate_hz: float, mels: int, low_hz: float, high_hz: float) -> Tensor:

@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from pkdot.data.batch import Modality
-from pkdot.data.features import log_mel
+from pkdot.data.features import HOP_S, WINDOW_S, log_mel, samples_per_window
 from pkdot.encoders.base import Encoder
 from pkdot.encoders.blocks import ResidualBlock
 from pkdot.encoders.standardise import RunningStandardise
@@ -36,7 +35,8 @@ class AudioEncoder(Encoder):
             raise ValueError("an audio modality needs rate_hz, its samples per second.")
         self.rate_hz = modality.rate_hz
         # A rate that leaves no sample in a window is told here, not at the first batch.
-        log_mel(torch.zeros(modality.shape), self.rate_hz, mels=MELS)
+        for seconds in (WINDOW_S, HOP_S):
+            samples_per_window(self.rate_hz, seconds)
         self.standardise = RunningStandardise(MELS)
         self.layers = nn.Sequential(
             nn.Unflatten(1, (1, MELS)),

@@ -3,12 +3,11 @@
 import hashlib
 import io
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -28,7 +27,7 @@ def load_state(path: Path) -> dict[str, Any]:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         state: dict[str, Any] = saved["state"]
         intact = saved["digest"] == digest(state)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever a damaged file leads to
         raise ValueError(f"{path}: not a readable checkpoint ({_first_line(error)}).") from error
     if not intact:
         raise ValueError(f"{path}: damaged checkpoint, its content does not match its digest.")
@@ -39,6 +38,7 @@ def save_model(path: Path, model: nn.Module, metadata: dict[str, Any]) -> None:
     """Write a model's weights as safetensors with ``metadata`` in the header, and the metadata beside it as JSON."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     metadata = {**metadata, "sha256": digest(tensors)}
+    metadata["metadata_sha256"] = _metadata_digest(metadata)
     write_bytes(path, save(tensors, {"pkdot": json.dumps(metadata)}))
     write_text(path.with_suffix(".json"), json.dumps(metadata, indent=2) + "\n")
 
@@ -49,13 +49,23 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(f"{path}: no such file; a run writes it after its first epoch.")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata: dict[str, Any] = json.loads((file.metadata() or {})["pkdot"])
+            metadata = json.loads((file.metadata() or {})["pkdot"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+            intact = digest(tensors) == metadata["sha256"]
+            told = metadata.pop("metadata_sha256", None)  # models of older versions have none
+            same = told is None or told == _metadata_digest(metadata)
+    except Exception as error:  # whatever a damaged header leads to
         raise ValueError(f"{path}: not a readable model ({_first_line(error)}).") from error
-    if digest(tensors) != metadata.get("sha256"):
+    if not intact:
         raise ValueError(f"{path}: damaged model, its weights do not match their digest.")
+    if not same:
+        raise ValueError(f"{path}: damaged model, its metadata does not match its digest.")
     return tensors, metadata
+
+
+def _metadata_digest(metadata: dict[str, Any]) -> str:
+    # Through JSON, which is how it is read again: tuples are lists there.
+    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
 
 def digest(value: Any) -> str:

@@ -1,11 +1,13 @@
 """The frozen teacher of a student: in eval mode, without gradients, looked up where its input does not change."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pkdot.config import ModelConfig
 from pkdot.data.batch import Batch, Schema
@@ -31,19 +33,43 @@ def load_trained(folder: RunFolder, kinds: dict[str, type[nn.Module]], kind: str
     tensors, metadata = load_model(folder.best)
     if metadata.get("kind") != kind:
         raise ValueError(f"{folder.path}: holds a {metadata.get('kind', 'model of an unknown kind')}, not a {kind}.")
-    try:
+    with blamed_on(folder.best, "metadata that this version cannot read"):
         schema, config = Schema.from_dict(metadata["schema"]), model_config(metadata["model"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder.best}: metadata that this version cannot read ({error}).") from error
-    name = getattr(config, kind)
+        name = getattr(config, kind)
     if name not in kinds:
         raise ValueError(f"{folder.path}: was trained with the {kind} {name!r}, which is not registered here.")
-    model = kinds[name](schema, config)
-    try:
+    with blamed_on(folder.best, f"does not fit the {kind} {name!r}"):
+        check_fits(tensors, kinds[name], schema, config)
+        model = kinds[name](schema, config)
         model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"{folder.best}: does not fit the {kind} {name!r} ({str(error).splitlines()[0]}).") from error
     return TrainedModel(model, schema, metadata)
+
+
+def check_fits(tensors: dict[str, Tensor], kind: type[nn.Module], schema: Schema, config: ModelConfig) -> None:
+    """Raise ``ValueError`` unless the weights are those of such a model, before memory is taken for one.
+
+    What the metadata of a damaged file asks for could be of any size. A model that can only be built with its values
+    is not looked at.
+    """
+    try:
+        with torch.device("meta"):
+            planned = kind(schema, config).state_dict()
+    except (RuntimeError, TypeError):
+        return
+    for name in dict.fromkeys([*planned, *tensors]):
+        shapes = [tuple(found[name].shape) if name in found else None for found in (tensors, planned)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"{name} has shape {shapes[0]}, expected {shapes[1]}")
+
+
+@contextmanager
+def blamed_on(path: Path, problem: str) -> Iterator[None]:
+    """Raise whatever a file's content leads to as a ``ValueError`` that names the file."""
+    try:
+        yield
+    except Exception as error:
+        told = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise ValueError(f"{path}: {problem} ({told}).") from error
 
 
 def model_config(plain: dict[str, Any]) -> ModelConfig:

@@ -11,7 +11,7 @@ from pkdot.teachers import TEACHERS
 from pkdot.training.checkpoints import load_model
 from pkdot.training.device import find_device, repeatable
 from pkdot.training.evaluation import predict, write_predictions
-from pkdot.training.frozen import load_trained
+from pkdot.training.frozen import blamed_on, load_trained
 from pkdot.training.preparation import Prepared, check_schema, prepare
 from pkdot.training.run_folder import open_run_folder
 
@@ -36,9 +36,10 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     device = find_device(config.device)
     folder = open_run_folder(config.folder)
     _, metadata = load_model(folder.best)
-    kind = metadata["kind"]
+    kind = str(metadata.get("kind"))
     trained = load_trained(folder, TEACHERS if kind == "teacher" else STUDENTS, kind)
-    data = data_config(metadata["data"], config)
+    with blamed_on(folder.best, "metadata that this version cannot read"):
+        data = data_config(metadata["data"], config)
     optim = OptimConfig(task_loss=trained.schema.task.loss, batch_size=config.batch_size)
     prepared = prepare(data, optim, seed=0)
     check_schema(folder.path, trained.schema, prepared.schema, None if kind == "teacher" else trained.schema.prevalent)

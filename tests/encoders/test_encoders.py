@@ -121,7 +121,9 @@ def test_an_unknown_encoder_is_refused() -> None:
         build_encoder("wave", Modality("signal", (2, 10)), 8)
 
 
-@pytest.mark.parametrize(("rate", "message"), [(None, "needs rate_hz"), (10.0, "less than a sample")])
+@pytest.mark.parametrize(
+    ("rate", "message"), [(None, "needs rate_hz"), (10.0, "less than a sample"), (1e12, "more than 65536")]
+)
 def test_audio_needs_a_rate_that_fits_its_windows(rate: float | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_encoder("audio", Modality("audio", (100,), rate), 8)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from pkdot.training.checkpoints import digest, load_model, load_state, save_model, save_state
@@ -90,3 +91,20 @@ def test_digest_tells_shape_type_name_and_content_apart() -> None:
     base = torch.arange(4.0)
     others = [base.view(2, 2), base.double(), base + 1]
     assert len({digest({"a": base}), digest({"b": base}), *(digest({"a": other}) for other in others)}) == 5
+
+
+def test_metadata_that_was_changed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    save_model(path, nn.Linear(30, 20), {"kind": "student", "shape": (3, 4), "epoch": 12, "score": float("nan")})
+    assert load_model(path)[1]["epoch"] == 12
+    path.write_bytes(path.read_bytes().replace(b'epoch\\": 12', b'epoch\\": 13'))
+    with pytest.raises(ValueError, match="its metadata does not match its digest"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("told", ["[]", "3", "null", "{}", "[" * 50_000, '{"sha256": 3}', "\ud800", ""])
+def test_metadata_that_is_no_table_is_refused(tmp_path: Path, told: str) -> None:
+    path = tmp_path / "best.safetensors"
+    path.write_bytes(save({"a": torch.zeros(2)}, {"pkdot": told}) if told != "\ud800" else b"\xff" * 99)
+    with pytest.raises(ValueError, match=r"best\.safetensors: "):
+        load_model(path)
