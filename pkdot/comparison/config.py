@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pkdot.checks import check_range
+from pkdot.checks import check_range, settle_types
 
 FIRST_TUNE_SEED = 100_000
 """Seeds from here on serve to choose weights, and no others."""
@@ -19,7 +19,7 @@ class CompareConfig:
     """Compare distillation methods over data sets, label shares, folds and seeds."""
 
     grid: Path | None = None
-    """TOML file of named data sets, regimes and entries, in place of the next six settings."""
+    """TOML file of named data sets, regimes and entries, in place of the next seven settings."""
     data: tuple[str, ...] = ("synthetic-biovid",)
     """Data sets, each as in --data of pkdot-distill."""
     methods: tuple[str, ...] = ("ot", "kd", "hint", "sp", "structure-kl")
@@ -29,13 +29,15 @@ class CompareConfig:
     folds: int | Literal["loso"] = 0
     """Subject folds (number; 0: a hold-out split of its own for each seed). loso: leave one subject out."""
     epochs: int | None = None
-    """Passes over the training split (default: that of pkdot-distill)."""
+    """Passes over the training split (number; default: that of pkdot-distill)."""
     batch_size: int | None = None
-    """Samples per step (default: that of pkdot-distill)."""
+    """Samples in a step (number; default: that of pkdot-distill)."""
+    lr: float | None = None
+    """Peak learning rate (default: that of pkdot-distill)."""
     seeds: int = 5
     """Paired repetitions (number): a seed is the same for all methods."""
     first_seed: int = 0
-    """The first of them."""
+    """The first of these seeds (number)."""
     tune_seeds: int = 2
     """Seeds, other than those above, on whose validation splits a method's weight is chosen (0: it is not tuned)."""
     tune: tuple[float, ...] = (0.02, 0.4, 8.0)
@@ -64,6 +66,7 @@ class CompareConfig:
     """List what would be run, and run nothing."""
 
     def __post_init__(self) -> None:
+        settle_types(self)
         check_range("first_seed", self.first_seed, 0, FIRST_TUNE_SEED - 1)
         check_range("seeds", self.seeds, 1, FIRST_TUNE_SEED - self.first_seed)
         check_range("tune_seeds", self.tune_seeds, 0, 10**6)

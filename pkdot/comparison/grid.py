@@ -182,11 +182,9 @@ def _sections(path: Path, place: str, table: Any, *, not_here: Sequence[str] = (
 
 
 def _from_flags(config: CompareConfig) -> Grid:
-    common: dict[str, dict[str, Any]] = {"data": {"folds": config.folds}, "optim": {}}
-    if config.epochs is not None:
-        common["optim"]["epochs"] = config.epochs
-    if config.batch_size is not None:
-        common["optim"]["batch_size"] = config.batch_size
+    given = {name: getattr(config, name) for name in ("epochs", "batch_size", "lr")}
+    optim = {name: value for name, value in given.items() if value is not None}
+    common: dict[str, dict[str, Any]] = {"data": {"folds": config.folds}, "optim": optim}
     names = [Path(source).name or source for source in config.data]
     if len(set(names)) < len(names) or len(set(config.methods)) < len(config.methods):
         raise ValueError("a data set or a method is named twice.")
