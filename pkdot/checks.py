@@ -53,11 +53,13 @@ def check_range(what: str, value: float, low: float, high: float, *, open_low: b
 
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file that a flag names. Raises ``ValueError`` that names the file."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: not a file.")  # reading from a pipe or a device could take for ever
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid TOML ({error}).") from error
 
 

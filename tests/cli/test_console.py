@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from pkdot.cli.console import run_command, shown, table
 from pkdot.training.interrupt import Interrupted
@@ -62,3 +63,18 @@ def test_a_path_below_the_current_folder_is_shown_short(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert shown(tmp_path / "runs" / "a") == str(Path("runs", "a"))
     assert shown(tmp_path.parent) == str(tmp_path.parent)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+    ],
+)
+def test_too_little_memory_is_told_as_such(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    assert raising(error) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "out of memory; try a smaller --batch-size" in told
