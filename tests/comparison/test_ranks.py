@@ -83,6 +83,12 @@ def test_too_little_to_rank_is_left_out(sets: int, entries: tuple[str, ...]) -> 
     assert rank(blocks(scores_of(TABLE[:sets, : len(entries)], entries))) is None
 
 
+def test_three_methods_on_two_data_sets_are_ranked() -> None:
+    found = rank(blocks(scores_of(TABLE[:2])))
+    assert found is not None
+    assert len(found.blocks) == 2
+
+
 def test_a_method_of_few_data_sets_does_not_leave_out_the_others() -> None:
     scores = scores_of(TABLE)
     scores += [score("ccc", 0.9, data="set 0"), score("ccc", 0.9, data="alone"), score("none", 0.9, data="alone")]
