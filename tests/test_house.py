@@ -48,7 +48,6 @@ MAY_POINT_UP = {
     ): "public names are imported on first use; _HOME names the modules",
 }
 MAY_BE_ROUND = {
-    ("pkdot.comparison.compare", "pkdot.comparison.cluster"): "a cluster's job is a part of the stages",
     ("pkdot.comparison.execution", "pkdot.comparison.preloaded"): "the server of processes imports it before it forks",
 }
 DICTS = {

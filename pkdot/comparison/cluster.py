@@ -3,10 +3,10 @@
 import logging
 from dataclasses import replace
 
-from pkdot.comparison.compare import run_stages
 from pkdot.comparison.config import CompareConfig, RunsFailed
 from pkdot.comparison.grid import grid_of
 from pkdot.comparison.plan import Plan, Stage
+from pkdot.comparison.stages import run_stages
 
 log = logging.getLogger(__name__)
 

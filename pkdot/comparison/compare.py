@@ -1,23 +1,19 @@
-"""The stages of a comparison: choose weights, train what is compared, report."""
+"""A comparison from its config to its report."""
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-import torch
-
-from pkdot.comparison.config import CompareConfig, RunsFailed
-from pkdot.comparison.execution import read_ahead, run_all, why
+from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.grid import grid_of
-from pkdot.comparison.plan import Plan, Run, Stage, aliases
+from pkdot.comparison.plan import Plan, Run, aliases
 from pkdot.comparison.pooling import pooled_where_too_small
 from pkdot.comparison.report import write_report
-from pkdot.comparison.reuse import reused
 from pkdot.comparison.scores import TEACHER, Score
-from pkdot.comparison.tuning import choose_factors, frozen_factors, to_choose
+from pkdot.comparison.stages import planned, run_stages
+from pkdot.comparison.tuning import frozen_factors
 from pkdot.storage import locked
 
 log = logging.getLogger(__name__)
@@ -49,20 +45,6 @@ def compare(config: CompareConfig, command: str) -> Path:
         return write_report(found, config.out, command=command, notes=_notes(plan, chosen, runs))
 
 
-def run_stages(plan: Plan, config: CompareConfig) -> None:
-    """Train this shard's part of the stages that were asked for, one data set and regime after the other."""
-    stages = planned(plan, config)
-    if stages:
-        log.info("%s", reused(run for runs in stages.values() for run in runs))
-    waiting = [run for runs in stages.values() for run in runs if not run.done]
-    read_ahead({(run.cell.data, run.cell.regime): run.config.data for run in waiting}.values())
-    for block in plan.blocks():
-        if config.stage in ("all", "tune"):
-            _run(to_choose(plan, *block), config, f"{' / '.join(block)}: tune")
-        if config.stage in ("all", "test"):
-            _run(plan.testing(*block, choose_factors(plan, *block)), config, f"{' / '.join(block)}: test")
-
-
 def dry_run(config: CompareConfig) -> str:
     """What would be run, a line each, and how much of it is done."""
     plan = Plan(grid_of(config), config)
@@ -71,33 +53,6 @@ def dry_run(config: CompareConfig) -> str:
         lines += [f"{'done ' if run.done else 'to do'}  {run.folder}" for run in runs]
         lines.append(f"{stage}: {len(runs)} runs, {sum(run.done for run in runs)} of them done")
     return "\n".join(lines)
-
-
-def planned(plan: Plan, config: CompareConfig) -> dict[Stage, list[Run]]:
-    """This shard's runs of the stages that were asked for, where they are known before weights are chosen."""
-    stages: dict[Stage, list[Run]] = {
-        "tune": [run for block in plan.blocks() for run in to_choose(plan, *block)],
-        "test": [run for block in plan.blocks() for run in plan.testing(*block, frozen_factors(plan, *block))],
-    }
-    return {stage: shard(runs, config) for stage, runs in stages.items() if config.stage in ("all", stage)}
-
-
-def shard(runs: Sequence[Run], config: CompareConfig) -> list[Run]:
-    """This machine's runs: whole cells, so that a student's teachers are trained where it is, and each folder once."""
-    mine, count = config.part()
-    runs = list({run.folder: run for run in runs}.values())
-    cells = {cell: number for number, cell in enumerate(dict.fromkeys(run.cell for run in runs))}
-    return [run for run in runs if cells[run.cell] % count == mine]
-
-
-def jobs_at_a_time(config: CompareConfig) -> int:
-    """The number that was asked for, or one for so many of this process's cores as a run has threads."""
-    if config.jobs != "auto":
-        return config.jobs
-    if config.device.startswith("cuda") or (config.device == "auto" and torch.cuda.is_available()):
-        return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cores // config.threads, 1)
 
 
 def is_scored(run: Run) -> bool:
@@ -132,12 +87,6 @@ def scores(runs: Sequence[Run]) -> list[Score]:
         )
         found.append((score, run.folder / "predictions.csv"))
     return pooled_where_too_small(found)
-
-
-def _run(runs: list[Run], config: CompareConfig, title: str) -> None:
-    failed = run_all(shard(runs, config), jobs=jobs_at_a_time(config), keep_weights=config.keep == "all", title=title)
-    if failed:
-        raise RunsFailed(f"{len(failed)} runs failed, the first of them {failed[0].folder}: {why(failed[0], None)}")
 
 
 def _notes(plan: Plan, chosen: dict[tuple[str, str], dict[str, float]], runs: list[Run]) -> list[str]:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from pkdot.cli import compare as command
-from pkdot.comparison.compare import compare, dry_run, jobs_at_a_time, scores, shard
+from pkdot.comparison.compare import compare, dry_run, scores
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.grid import grid_of, read_grid, run_config
 from pkdot.comparison.plan import Plan, Run, aliases, slug
+from pkdot.comparison.stages import jobs_at_a_time, shard
 from pkdot.comparison.tuning import choose_factors, frozen_factors
 from tests.support import write_vectors
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from pkdot.comparison import execution
-from pkdot.comparison.compare import compare, planned
+from pkdot.comparison.compare import compare
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.grid import grid_of
 from pkdot.comparison.plan import Plan
 from pkdot.comparison.reuse import reused
+from pkdot.comparison.stages import planned
 from pkdot.comparison.tuning import frozen_factors
 from pkdot.storage import locked
 from pkdot.training.logbook import read_rows
