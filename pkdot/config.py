@@ -66,16 +66,18 @@ class DataConfig:
     """The fold that is tested on, where there are folds (from 0)."""
     split_seed: int = 0
     """Seed of the split and of the choice of labelled subjects; the same for teacher and student."""
-    label_seed: int | None = None
-    """Seed of the choice of labelled subjects or samples, and of label noise (default: that of the split)."""
+    label_seed: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: split-seed)")] = None
+    """Seed of the choice of labelled subjects or samples, and of label noise."""
     label_noise: float = 0.0
     """Share of the training labels that are drawn anew at random, as a stress test (0 to 1)."""
     augment: bool = True
     """Flip, shift, light and noise on the student's (or teacher's) training input, seeded per sample."""
     cache_mb: int = 2048
     """Decoded samples kept in memory (MB); what does not fit is read from disk again."""
-    cache_dir: Path | None = None
-    """Where synthetic sets are kept (default: the user's cache folder, pkdot/)."""
+    cache_dir: Annotated[
+        Path | None, arg(metavar="PATH", help_behavior_hint="(default: pkdot in the user's cache folder)")
+    ] = None
+    """Folder where synthetic sets are kept."""
     outside: bool = False
     """Let paths and links lead out of the data folder; without it they are refused."""
     workers: Annotated[int, arg(aliases=["--workers"])] = 0
@@ -126,8 +128,8 @@ class ModelConfig:
     """Encoder of images: image (small CNN)."""
     video: str = "video"
     """Encoder of video: video (small, for CPU), r3d-18 or r2plus1d-18 (torchvision's weights fit)."""
-    weights: Path | None = None
-    """Weights file for the video encoder (torchvision's R3D-18 or R(2+1)D-18 state_dict)."""
+    weights: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: random weights)")] = None
+    """File of weights with which the video encoder starts: torchvision's state_dict of R3D-18 or R(2+1)D-18."""
 
     def __post_init__(self) -> None:
         settle_types(self)
@@ -147,13 +149,13 @@ class OptimConfig:
     batch_size: Annotated[int, arg(aliases=["--batch-size"])] = 32
     """Samples in a step (number)."""
     lr: Annotated[float, arg(aliases=["--lr"])] = 2e-3
-    """Peak learning rate."""
+    """Largest learning rate, reached after the warm-up."""
     weight_decay: float = 0.05
-    """Decoupled weight decay."""
+    """Weight decay of AdamW; biases and norms have none."""
     warmup: float = 0.1
     """Share of the steps over which the learning rate rises (0 to 1)."""
     clip: float = 1.0
-    """Largest gradient norm."""
+    """Largest norm of the gradient; a longer gradient is scaled down to it."""
     patience: Annotated[int | Literal["auto"], arg(aliases=["--patience"])] = "auto"
     """Epochs without a better validation score before training stops (number). auto: 0.4 of the epochs, at least 8."""
     task_loss: Literal["auto", "cross-entropy", "corn", "ccc", "mse"] = "auto"
@@ -228,19 +230,21 @@ class RunConfig:
 
     out: Annotated[Path, arg(aliases=["--out"])] = Path("runs")
     """Folder that receives the run folder."""
-    name: Annotated[str, arg(aliases=["--name"])] = ""
-    """Name of the run folder (default: date, time and what is trained)."""
+    name: Annotated[str, arg(aliases=["--name"], help_behavior_hint="(default: what is trained)")] = ""
+    """Name of the run folder, behind date and time."""
     seed: Annotated[int, arg(aliases=["--seed"])] = 0
     """Seed of weights, order and augmentation."""
     device: Annotated[str, arg(aliases=["--device"])] = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:N."""
     threads: Annotated[int, arg(aliases=["--threads"])] = 0
-    """CPU threads (0: leave it to torch). Results repeat bit for bit at the same number."""
+    """CPU threads (number; 0: as many as torch chooses). Results repeat bit for bit at the same number."""
     checkpoint_steps: int = 0
     """Steps between two saved states within an epoch (0: save at the end of each epoch)."""
     picture_epochs: int = 5
     """Epochs between two pictures of the structure matrices and the plan in TensorBoard (0: no pictures at all)."""
-    resume: Annotated[Path | None, arg(aliases=["--resume"])] = None
+    resume: Annotated[
+        Path | None, arg(aliases=["--resume"], metavar="PATH", help_behavior_hint="(default: a new run)")
+    ] = None
     """Run folder to resume; every other setting then comes from its config.toml, and the data must be the same."""
 
     def __post_init__(self) -> None:
@@ -277,8 +281,11 @@ class StudentRunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
     run: RunConfig = field(default_factory=RunConfig)
-    teacher: Path | None = None
-    """Run folder of the teacher, or a folder with one in it (default: one in --out that fits exactly, or a new one)."""
+    teacher: Annotated[
+        Path | None,
+        arg(metavar="PATH", help_behavior_hint="(default: one in --out that fits exactly, or a new one)"),
+    ] = None
+    """Run folder of the teacher, or a folder that holds one such run."""
     with_control: bool = False
     """Also train the undistilled student with the same seed, and print the gap closed."""
 
@@ -292,16 +299,16 @@ class EvaluateConfig:
 
     folder: Positional[Path]
     """Run folder of a teacher or a student."""
-    data: str | None = None
-    """Other data to evaluate on, as in --data of the trainers (default: the run's own)."""
+    data: Annotated[str | None, arg(metavar="STR", help_behavior_hint="(default: the run's own)")] = None
+    """Other data to evaluate on, as in --data of pkdot-distill."""
     split: Literal["train", "val", "test"] = "test"
     """Split to evaluate on."""
     batch_size: int = 64
-    """Samples per forward pass (number)."""
+    """Samples in a forward pass (number)."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    predictions: Path | None = None
-    """Also write the predictions to this CSV file."""
+    """Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:N."""
+    predictions: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: not written)")] = None
+    """CSV file to which the predictions are written too."""
 
     def __post_init__(self) -> None:
         settle_types(self)

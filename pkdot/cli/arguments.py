@@ -50,7 +50,7 @@ def parse(kind: type[Config], argv: Sequence[str] | None, *, command: str, descr
 def _read(kind: type[Config], words: list[str], command: str, description: str, blamed: str = "") -> Config:
     with redirect_stderr(io.StringIO()) as told:
         try:
-            return tyro.cli(kind, args=words, prog=command, description=description)
+            return tyro.cli(kind, args=words, prog=command, description=f"{description}\n--version tells the version.")
         except SystemExit as end:
             if not end.code:
                 raise

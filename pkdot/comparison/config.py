@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from tyro.conf import arg
 
 from pkdot.checks import check_range, settle_types
 
@@ -18,7 +20,7 @@ class RunsFailed(Exception):
 class CompareConfig:
     """Compare distillation methods over data sets, label shares, folds and seeds."""
 
-    grid: Path | None = None
+    grid: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: what the flags say)")] = None
     """TOML file of named data sets, regimes and entries, in place of the next seven settings."""
     data: tuple[str, ...] = ("synthetic-biovid",)
     """Data sets, each as in --data of pkdot-distill."""
@@ -28,12 +30,12 @@ class CompareConfig:
     """Shares of the training subjects whose labels teacher and student get (0 to 1): a regime each."""
     folds: int | Literal["loso"] = 0
     """Subject folds (number; 0: a hold-out split of its own for each seed). loso: leave one subject out."""
-    epochs: int | None = None
-    """Passes over the training split (number; default: that of pkdot-distill)."""
-    batch_size: int | None = None
-    """Samples in a step (number; default: that of pkdot-distill)."""
-    lr: float | None = None
-    """Peak learning rate (default: that of pkdot-distill)."""
+    epochs: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: that of pkdot-distill)")] = None
+    """Passes over the training split (number)."""
+    batch_size: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: that of pkdot-distill)")] = None
+    """Samples in a step (number)."""
+    lr: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="(default: that of pkdot-distill)")] = None
+    """Largest learning rate, reached after the warm-up."""
     seeds: int = 5
     """Paired repetitions (number): a seed is the same for all methods."""
     first_seed: int = 0
@@ -51,7 +53,7 @@ class CompareConfig:
     threads: int = 1
     """CPU threads of a run (number)."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:N."""
     shard: str = "1/1"
     """i/N: this machine's part of the runs, the i-th of N; the stages then have to be called one after the other."""
     cluster: Literal["none", "slurm", "local"] = "none"

@@ -19,7 +19,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize(("command", "kind"), COMMANDS.items())
-def test_the_flags_are_those_of_the_help(command: object, kind: type) -> None:
+def test_the_flags_are_those_of_the_help_each_with_its_default(command: object, kind: type) -> None:
     told = io.StringIO()
     with contextlib.redirect_stdout(told), pytest.raises(SystemExit):
         command.main(["--help"])  # type: ignore[attr-defined]
@@ -28,6 +28,8 @@ def test_the_flags_are_those_of_the_help(command: object, kind: type) -> None:
     shown = set(re.findall(r"(?:^[│|+ ]*|, )(--[a-z][\w.-]*)", described, re.MULTILINE)) - {"--help"}
     assert set(flags_of(kind)) >= shown
     assert all(flag in described for flag in flags_of(kind))
+    assert "None" not in described  # what is taken instead is said
+    assert described.count("(default:") == len({*flags_of(kind).values()})
 
 
 def slips(flag: str, place: int) -> set[str]:
