@@ -89,6 +89,8 @@ class AffWild2:
                     target = tuple(float(value) for value in labels[last - 1])
                     records.append(Record(f"{file.stem}/{last:05d}", video, target, split))
                     self.windows.append(Window(file.stem, last, len(labels)))
+        if not records:
+            raise ValueError(f"{bounds.folder}: expected annotated frames, and no window ends with one.")
         self.records = records
 
     @classmethod
@@ -126,9 +128,9 @@ class AffWild2:
         sounds: dict[Path, None] = {}
         for file in (file for files in self.annotations.values() for file in files):
             yield file
-            yield from (self._frame(file.stem, name) for name in self._frames(file.stem))
+            yield from (self.bounds.listed(self._frame(file.stem, name)) for name in self._frames(file.stem))
             sounds[self._sound(file.stem)] = None
-        yield from (self.bounds.check(sound) for sound in sounds if something_at(sound))
+        yield from (self.bounds.listed(sound) for sound in sounds if something_at(sound))
 
     def _frames(self, track: str) -> list[str]:
         """The names of a track's pictures, in order; none where there is no folder of the track."""

@@ -120,8 +120,7 @@ class BioVid:
         for record in self.records:
             frames = self._frames(record)
             single = [self._biosignals(record)] if frames else [self._film(record), self._biosignals(record)]
-            yield from frames
-            yield from (self.bounds.check(file) for file in single if something_at(file))
+            yield from (self.bounds.listed(file) for file in (*frames, *single) if something_at(file))
 
     def _frames(self, record: Record) -> list[Path]:
         """The pictures of a sample in the order of their numbers; none where there is no folder of them."""

@@ -140,7 +140,7 @@ class Bounds:
 
     folder: Path
     outside: bool = False
-    _parents: dict[Path, Path] = field(default_factory=dict, repr=False, compare=False)
+    _parents: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def check(self, path: Path) -> Path:
         """The path again. Raises ``ValueError`` if it leads out of the folder."""
@@ -152,19 +152,24 @@ class Bounds:
             )
         return path
 
-    def outside_place(self, path: Path) -> Path | None:
+    def outside_place(self, path: Path) -> str | None:
         """Where the path leads to if that is outside the folder; None if it is allowed."""
         if self.outside:
             return None
-        place = self._real(path)
-        return None if place.is_relative_to(self._real_folder(self.folder)) else place
-
-    def _real(self, path: Path) -> Path:
+        folder, name = os.path.split(path)
         # Most files are no links and have thousands of neighbours: what leads to them is followed once.
-        place = self._real_folder(path.parent) / path.name
-        return Path(os.path.realpath(place)) if path.name == ".." or place.is_symlink() else place
+        place = os.path.join(self._real(folder), name)
+        if name == ".." or os.path.islink(place):
+            place = os.path.realpath(place)
+        inside = self._real(str(self.folder))
+        return None if place == inside or place.startswith(os.path.join(inside, "")) else place
 
-    def _real_folder(self, folder: Path) -> Path:
+    def _real(self, folder: str) -> str:
         if folder not in self._parents:
-            self._parents[folder] = Path(os.path.realpath(folder))
+            self._parents[folder] = os.path.realpath(folder)
         return self._parents[folder]
+
+    def listed(self, path: Path) -> Path:
+        """As :meth:`check`, and the file is one that readers take: what is only looked through has a largest size."""
+        file_status(self.check(path), FILM_MB)
+        return path

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -144,7 +145,7 @@ def _load(path: Path) -> Array:
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
                 raise ValueError("it does not begin like one")
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: np.memmap[Any, np.dtype[np.generic]] = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.offset + array.nbytes != size:
         raise ValueError(
             f"{path}: expected {array.offset + array.nbytes} bytes for shape {array.shape} of {array.dtype}, "

@@ -102,10 +102,11 @@ class Manifest:
         yield self.rows[0].path
         sources: dict[Path, None] = {}
         for stream in self.streams.values():
-            found = stream.files if stream.array is None else (stream.array.path,)
-            sources.update(dict.fromkeys(path for path in found if path is not None))
+            if stream.array is not None:
+                yield stream.array.path
+            sources.update(dict.fromkeys(path for path in stream.files if path is not None))
         for source in sources:
-            yield from (self.bounds.check(file) for file in files_behind(source))
+            yield from (self.bounds.listed(file) for file in files_behind(source))
 
 
 def _stream(name: str, source: Source, bounds: Bounds, rows: Sequence[Row], config: DataConfig) -> Stream:

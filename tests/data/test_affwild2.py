@@ -313,3 +313,10 @@ def test_a_sound_of_an_absurd_rate_is_named(root):
     write_sound(root, "video1", np.zeros(4 * RATE, np.int16), rate=4_000_000)
     with pytest.raises(ValueError, match=r"video1.wav: expected 100 to 1000000 samples per second, got 4000000"):
         read_first(root)
+
+
+def test_annotations_that_are_all_invalid_are_told(tmp_path):
+    for name, split in (("video1", "Train_Set"), ("video2", "Validation_Set")):
+        write_track(tmp_path, name, split, labels=["-5,-5"] * 40)
+    with pytest.raises(ValueError, match="expected annotated frames, and no window ends with one"):
+        open_at(tmp_path)

@@ -159,3 +159,14 @@ def test_the_data_folder_itself_may_be_a_link(home: Path) -> None:
     assert Bounds(link).check(link / "in") == link / "in"
     with pytest.raises(ValueError, match="leads to"):
         Bounds(link).check(link / "out")
+
+
+def test_a_listed_file_is_in_the_folder_and_of_a_sane_size(home: Path) -> None:
+    assert Bounds(home).listed(home / "in") == home / "in"
+    for name in ("out", "absent", "deep"):
+        with pytest.raises(ValueError, match=name):
+            Bounds(home).listed(home / name)
+    with (home / "a").open("wb") as file:
+        file.truncate(2**31 + 1)
+    with pytest.raises(ValueError, match="a: expected at most 2048 MB"):
+        Bounds(home).listed(home / "a")
