@@ -1,0 +1,96 @@
+"""What a loss between student and teacher is told: of each sample its own row, target, label and teacher's answer."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pkdot.data.batch import Batch
+from pkdot.model import Output
+from pkdot.tasks import Task
+from pkdot.training.distillation import Distillation
+from pkdot.training.frozen import FrozenTeacher
+from pkdot.training.preparation import prepare
+from pkdot.training.student import distill
+from pkdot.training.teacher import train_teacher
+from tests.support import student_config, teacher_config
+from tests.training.test_preparation import write_signals
+from tests.training.toys import SCHEMA, InMemory, Model, loader_of
+
+CPU = torch.device("cpu")
+
+
+class Curious(nn.Module):
+    """A loss that keeps whatever it is told."""
+
+    needs: ClassVar[tuple[str, ...]] = ("index", "target", "labelled", "teacher_prediction")
+
+    def __init__(self, inputs: str = "embedding") -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.told: list[dict[str, Tensor]] = []
+
+    def forward(self, student: Tensor, teacher: Tensor, **context: Tensor) -> Tensor:
+        self.told.append({"student": student, "teacher": teacher, **context})
+        return (student - teacher).square().mean()
+
+
+@pytest.mark.parametrize("inputs", ["embedding", "prediction"])
+def test_each_sample_comes_with_its_own_row_target_label_and_teachers_answer(inputs: str) -> None:
+    dataset, student, teacher = InMemory(20), Model("weak", seed=1), Model("weak", "strong", seed=2)
+    rows = {record.id: 5 * number + 2 for number, record in enumerate(dataset.records)}
+    criterion = Curious(inputs)
+    distillation = Distillation({"curious": criterion}, {"curious": 1.0}, SCHEMA.task, rows=rows)
+    frozen = FrozenTeacher(teacher, SCHEMA, 5, CPU)
+    labelled = np.arange(20) % 4 != 1
+    for batch in loader_of(dataset, labelled, shuffle=True, seed=2).epoch(1):
+        output, known = student(batch.modalities), frozen(batch)
+        found = distillation(output, known, batch)
+        told = criterion.told[-1]
+        numbers = torch.tensor([int(name[1:]) for name in batch.ids])
+        assert torch.equal(told["index"], 5 * numbers + 2)
+        assert torch.equal(told["labelled"], torch.from_numpy(labelled)[numbers])
+        assert torch.equal(told["target"], torch.where(told["labelled"], numbers % 3, 0))
+        assert torch.equal(told["student"], getattr(output, inputs))
+        assert torch.equal(told["teacher"], getattr(known, inputs))
+        assert torch.equal(told["teacher_prediction"], known.prediction)
+        assert torch.equal(found["curious"], (told["student"] - told["teacher"]).square().mean())
+
+
+def test_a_regressions_targets_are_told_in_the_heads_units() -> None:
+    task = Task("regression", ("answer",), center=(3.0,), spread=(2.0,))
+    criterion = Curious()
+    distillation = Distillation({"curious": criterion}, {"curious": 1.0}, task, rows={"a": 0, "b": 1})
+    output = Output(torch.zeros(2, 5), torch.zeros(2, 1))
+    labelled = torch.tensor([True, True])
+    distillation(output, output, Batch(("b", "a"), {}, {}, torch.tensor([[5.0], [3.0]]), labelled))
+    assert criterion.told[0]["target"].tolist() == [[1.0], [0.0]]
+    assert criterion.told[0]["index"].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(("teacher_input", "augment"), [("clean", True), ("augmented", True), ("augmented", False)])
+def test_the_teacher_sees_samples_as_they_are_unless_it_is_to_see_what_the_student_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, teacher_input: str, augment: bool
+) -> None:
+    data = write_signals(tmp_path / "signals")
+    teacher = train_teacher(teacher_config(data, tmp_path / "teachers")).folder.path
+    config = student_config(data, tmp_path / "runs", teacher=teacher, method="kd", teacher_input=teacher_input)
+    config.data.augment, config.optim.epochs = augment, 2
+    known: list[tuple[str, Tensor]] = []
+    forward = Distillation.forward
+
+    def watched(self: Distillation, output: Output, answer: Output, batch: Batch) -> dict[str, Tensor]:
+        assert output.embedding.requires_grad
+        known.extend(zip(batch.ids, answer.embedding, strict=True))
+        return forward(self, output, answer, batch)
+
+    monkeypatch.setattr(Distillation, "forward", watched)
+    distill(config)
+    clean = FrozenTeacher.load(teacher, CPU).predict(prepare(config.data, config.optim, 0).train_clean())
+    rows = dict(zip(clean.ids, clean.embedding, strict=True))
+    as_it_is = [torch.allclose(embedding, rows[name], atol=1e-5) for name, embedding in known]
+    assert len(known) >= 2 * len(rows)
+    assert all(as_it_is) if teacher_input == "clean" or not augment else not any(as_it_is)
