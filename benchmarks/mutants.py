@@ -122,15 +122,16 @@ def in_a_fork(log: Path, limit: float, work: Any) -> int:
         with log.open("wb") as file:
             os.dup2(file.fileno(), 1), os.dup2(file.fileno(), 2)
         os._exit(work())
-    end = time.monotonic() + limit
-    while time.monotonic() < end:
-        done, status = os.waitpid(process, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.05)
-    os.killpg(process, signal.SIGKILL)
-    os.waitpid(process, 0)
-    return 124
+    end, done, status = time.monotonic() + limit, 0, 0
+    try:
+        while not done and time.monotonic() < end:
+            time.sleep(0.05)
+            done, status = os.waitpid(process, os.WNOHANG)
+    finally:
+        if not done:
+            os.killpg(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+    return os.waitstatus_to_exitcode(status) if done else 124
 
 
 def run_tests(*arguments: str, plugins: tuple[Any, ...] = ()) -> int:
@@ -207,6 +208,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for coverage, results.jsonl and table.md")
     parser.add_argument("--again", action="store_true", help="measure again, and try the survivors again")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever stops it, the file is restored
     sys.dont_write_bytecode = True
     os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
     origin = Path((importlib.util.find_spec("pkdot") or sys.exit("pkdot is not there")).origin or "")
