@@ -321,3 +321,17 @@ def test_sound_of_other_formats_is_checked_before_it_is_read(tmp_path: Path, mon
     known.frames = 2**40
     with pytest.raises(ValueError, match=r"x\.flac: expected a whole sound file: at most 67108864 numbers"):
         read(path, "audio", 8000.0)
+
+
+def test_sound_of_other_formats_needs_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    (tmp_path / "x.flac").write_bytes(b"sound")
+    with pytest.raises(ValueError, match=r"x\.flac: reading \.flac needs soundfile \(pip install 'pkdot\[audio\]'\)"):
+        read(tmp_path / "x.flac", "audio", 8000.0)
+
+
+def test_a_film_needs_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    (tmp_path / "x.mp4").write_bytes(b"film")
+    with pytest.raises(ValueError, match=r"x\.mp4: reading films needs PyAV"):
+        read(tmp_path / "x.mp4", "video")

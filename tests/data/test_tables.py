@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pkdot.data.tables import read_numbers, read_rows, write_lines
+from pkdot.data.tables import is_name, number_name, read_numbers, read_rows, to_number, write_lines
 
 
 @pytest.fixture
@@ -59,6 +59,35 @@ def test_a_table_without_lines_is_empty(table):
 def test_a_wrong_cell_is_found_again(table, text, message):
     with pytest.raises(ValueError, match=r"table.csv, " + message):
         read_numbers(table(text), ("a", "b"), ",")
+
+
+def test_the_same_column_twice_is_told(table):
+    with pytest.raises(ValueError, match=r"line 1: more than one column 'b' in \['a', 'b', 'b'\]"):
+        read_numbers(table("a,b,b\n1,2,3\n"), ("a", "b"), ",")
+
+
+@pytest.mark.parametrize("cell", ["1e16", "-1e999", "1_0", "nan"])
+def test_a_number_that_no_sensor_has_is_found_again(table, cell):
+    with pytest.raises(
+        ValueError, match=rf"table.csv, line 3, field b: got '{cell}', expected a finite number, at most"
+    ):
+        read_numbers(table(f"a,b\n1,2\n1,{cell}\n"), ("a", "b"), ",")
+
+
+@pytest.mark.parametrize(("value", "name"), [(2, "2"), (2.0, "2"), (-0.5, "-0.5"), (1e15, "1000000000000000")])
+def test_a_class_is_called_by_its_number(value, name):
+    assert number_name(value) == name
+    assert to_number(name) == value
+
+
+@pytest.mark.parametrize("text", ["a", "ü 😀", 'a,b"c', "=1+1", "x" * 250, "\u0928\u200d"])
+def test_a_name_may_hold_anything_within_a_line(text):
+    assert is_name(text)
+
+
+@pytest.mark.parametrize("text", ["", " ", " a", "a ", "a\nb", "a\rb", "a\tb", "a\0", "\u2028x", "a\udcffb", "x" * 251])
+def test_a_name_stays_within_a_line(text):
+    assert not is_name(text)
 
 
 def test_what_is_no_text_is_named(table, tmp_path):
