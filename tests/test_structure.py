@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from pkdot import anchor_clouds, cosine_structure, topk_anchors
 from pkdot.ranking import columns_at_ranks
+from pkdot.structure import row_blocks
 
 
 def embeddings(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -187,6 +188,18 @@ def test_clouds_made_in_blocks_equal_those_cut_from_the_whole_matrices(
     torch.testing.assert_close(x, expected)
     torch.testing.assert_close(y, structure_t.gather(-1, anchors))
     torch.testing.assert_close(torch.autograd.grad((x * weights).sum(), student)[0], gradient)
+
+
+def test_rows_are_cut_into_blocks_that_hold_as_many_entries_as_may_be_held_at_once() -> None:
+    def sizes(*shape: int, per_row: int, entries: int) -> list[int]:
+        blocks = list(row_blocks(torch.zeros(shape), per_row, entries))
+        assert [row for block in blocks for row in range(block.start, block.stop)] == list(range(shape[-2]))
+        return [block.stop - block.start for block in blocks]
+
+    assert sizes(7, 3, per_row=10, entries=40) == [4, 3]
+    assert sizes(5, 7, 3, per_row=4, entries=40) == [2, 2, 2, 1]
+    assert sizes(2, 5, 7, 3, per_row=2, entries=40) == [2, 2, 2, 1]
+    assert sizes(3, 3, per_row=10, entries=1) == [1, 1, 1]
 
 
 def test_equal_candidates_are_taken_in_the_order_of_their_indices() -> None:

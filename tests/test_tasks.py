@@ -20,6 +20,8 @@ def test_auto_is_the_usual_loss_of_the_kind() -> None:
 
 def test_the_head_is_as_wide_as_the_loss_needs() -> None:
     assert (PAIN.head_size, LEVELS.head_size, LEVELS.with_loss("auto").head_size, AFFECT.head_size) == (2, 3, 4, 2)
+    read = "".join(["co", "rn"])  # a word from a file is equal to the literal and not the same object
+    assert LEVELS.with_loss(read).head_size == 3  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("task", "loss"), [(PAIN, "corn"), (PAIN, "ccc"), (LEVELS, "mse"), (AFFECT, "cross-entropy")])

@@ -10,6 +10,7 @@ from torch import Tensor
 from pkdot import losses
 from pkdot.losses import LOSSES
 from pkdot.losses._inputs import anchor_count
+from pkdot.losses.embedding import connector
 
 FUNCTIONS = {
     name: getattr(losses, f"{'ot_distill' if name == 'ot' else name.replace('-', '_')}_loss")
@@ -89,6 +90,15 @@ def test_several_batches_cost_the_mean_of_what_each_costs_alone(name: str) -> No
     student, teacher = torch.randn(2, 2, 3, 7, 5, generator=generator, dtype=torch.float64)
     alone = [SEVERAL[name](s, t) for s, t in zip(student.flatten(0, 1), teacher.flatten(0, 1), strict=True)]
     torch.testing.assert_close(SEVERAL[name](student, teacher), torch.stack(alone).mean(), rtol=1e-4, atol=1e-7)
+
+
+def test_connectors_join_any_widths_of_at_least_one() -> None:
+    assert isinstance(connector(None, None), torch.nn.Identity)
+    for widths in ((1, 4), (4, 1), (1, 1)):
+        assert connector(*widths)(torch.ones(2, widths[0])).shape == (2, widths[1])
+    for wrong in ((0, 4), (4, 0), (None, 4), (4, None)):
+        with pytest.raises(ValueError, match="expected both, of at least 1"):
+            connector(*wrong)
 
 
 def test_a_share_of_the_batch_is_rounded_and_leaves_the_sample_itself_out() -> None:
