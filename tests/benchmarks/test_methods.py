@@ -93,7 +93,7 @@ def test_a_folder_that_lacks_recorded_runs_leaves_the_document_alone(
     assert {"methods.md", "one.csv", "two.csv"} <= set(before)
     assert b"## One" in before["methods.md"]
     assert b"## Two" in before["methods.md"]
-    for result in (tmp_path / "work" / "runs" / "two").rglob("kd/result.json"):
+    for result in (tmp_path / "work" / "runs" / "two").rglob("kd/*/result.json"):
         result.unlink()
     assert call(methods, monkeypatch, tmp_path / "work", "--stage", "report") == 0
     assert "2 runs of two, the first of them toy / few labels / 0 / 0 / kd" in capsys.readouterr().err
