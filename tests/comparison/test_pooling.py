@@ -225,6 +225,22 @@ def test_scores_without_predictions_are_taken_as_they_are_where_they_can(tmp_pat
     assert read_scores(tmp_path / "scores.csv") == [own for own, _ in pooled]
 
 
+def test_a_pool_of_which_some_folds_are_only_recorded_cannot_be_made(tmp_path: Path) -> None:
+    runs = runs_of(tmp_path, {0: [1.0], 1: [2.0], 2: [4.0]})
+    runs[0] = replace(runs[0][0], pooled=True), tmp_path / "recorded.csv"
+    with pytest.raises(ValueError, match=r"recorded\.csv: cannot be read"):
+        pooled_where_too_small(runs)
+
+
+@pytest.mark.parametrize(("size", "pooled"), [(9, True), (10, False)])
+def test_a_kappa_needs_ten_samples(size: int, pooled: bool, tmp_path: Path) -> None:
+    target = [float(i % 3) for i in range(size)]
+    path = predictions_csv(tmp_path / "p.csv", target, target[::-1], classes=LEVELS)
+    given = [replace(score("ot", -9.0, fold=fold, metric="qwk", split=f"{fold}"), test_samples=size) for fold in (0, 1)]
+    found = pooled_where_too_small([(own, path) for own in given])
+    assert [own.pooled for own in found] == [pooled] * 2
+
+
 def test_pooling_needs_the_predictions_of_every_run(tmp_path: Path) -> None:
     runs = runs_of(tmp_path, {0: [1.0], 1: [2.0], 2: [4.0]})
     lost = runs[4][1]
