@@ -13,7 +13,8 @@ DESCRIPTION = """Compare distillation methods over data sets, label shares, fold
 Every method gets the same budget: its weight is chosen on validation splits, then frozen, then tested over paired
 seeds, beside the controls: the undistilled student, self-training, distillation from a teacher without the privileged
 modalities, and the teacher. Finished runs are not repeated: call the same command again to go on.
---recipe FILE.toml takes these settings from a file; flags win over it. --dry-run lists what would be run."""
+--recipe FILE.toml takes these settings from a file; flags win over it.
+--dry-run counts what would be run, and estimates how long it takes."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +26,8 @@ def _compare(argv: Sequence[str] | None) -> None:
     import sys
 
     config = parse(CompareConfig, argv, command=COMMAND, description=DESCRIPTION)
-    from pkdot.comparison.compare import compare, dry_run  # torch: not for --help
+    from pkdot.comparison.compare import compare  # torch: not for --help
+    from pkdot.comparison.dry_run import dry_run
 
     if config.dry_run:
         print(dry_run(config))

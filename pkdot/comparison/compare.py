@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from pkdot.checks import check_type
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.grid import grid_of
 from pkdot.comparison.plan import Plan, Run, aliases
 from pkdot.comparison.pooling import pooled_where_too_small
 from pkdot.comparison.report import write_report
 from pkdot.comparison.scores import TEACHER, Score
-from pkdot.comparison.stages import planned, run_stages
+from pkdot.comparison.stages import check_machine, run_stages
 from pkdot.comparison.tuning import frozen_factors
 from pkdot.storage import locked
 
@@ -26,6 +27,8 @@ def compare(config: CompareConfig, command: str) -> Path:
         ValueError: the grid cannot be run, weights are not chosen yet, or there is nothing to report.
         RunsFailed: some did; the others were made.
     """
+    check_type("config", config, CompareConfig)
+    check_machine(config)
     plan = Plan(grid_of(config), config)
     for (data, entry), reason in plan.left_out.items():
         log.info("%s is left out on %s: %s", entry, data, reason)
@@ -43,16 +46,6 @@ def compare(config: CompareConfig, command: str) -> Path:
     found = scores(runs)
     with locked(config.out, wait=True) if found else nullcontext():
         return write_report(found, config.out, command=command, notes=_notes(plan, chosen, runs))
-
-
-def dry_run(config: CompareConfig) -> str:
-    """What would be run, a line each, and how much of it is done."""
-    plan = Plan(grid_of(config), config)
-    lines = [f"left out: {entry} on {data}: {reason}" for (data, entry), reason in plan.left_out.items()]
-    for stage, runs in planned(plan, config).items():
-        lines += [f"{'done ' if run.done else 'to do'}  {run.folder}" for run in runs]
-        lines.append(f"{stage}: {len(runs)} runs, {sum(run.done for run in runs)} of them done")
-    return "\n".join(lines)
 
 
 def is_scored(run: Run) -> bool:

@@ -65,7 +65,7 @@ class CompareConfig:
     keep: Literal["results", "all"] = "results"
     """results: a student's weights are deleted once it is tested; all: every run folder stays whole."""
     dry_run: bool = False
-    """List what would be run, and run nothing."""
+    """Count what would be run, estimate how long it takes from what has been run, and run nothing."""
 
     def __post_init__(self) -> None:
         settle_types(self)

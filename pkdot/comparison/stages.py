@@ -11,6 +11,7 @@ from pkdot.comparison.execution import read_ahead, run_all, why
 from pkdot.comparison.plan import Plan, Run, Stage
 from pkdot.comparison.reuse import reused
 from pkdot.comparison.tuning import choose_factors, frozen_factors, to_choose
+from pkdot.training.device import check_one_process, check_threads, find_device
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,14 @@ def jobs_at_a_time(config: CompareConfig) -> int:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(cores // config.threads, 1)
+
+
+def check_machine(config: CompareConfig) -> None:
+    """Raise ``ValueError`` where no run could be made here, before the first of them fails; a cluster is elsewhere."""
+    check_one_process()
+    if config.cluster == "none" and config.stage != "report":
+        find_device(config.device)
+        check_threads(jobs_at_a_time(config) * config.threads)
 
 
 def _run(runs: list[Run], config: CompareConfig, title: str) -> None:

@@ -6,8 +6,9 @@ from types import ModuleType
 
 import pytest
 
-from pkdot.comparison.compare import compare, dry_run, scores
+from pkdot.comparison.compare import compare, scores
 from pkdot.comparison.config import CompareConfig
+from pkdot.comparison.dry_run import dry_run
 from pkdot.comparison.grid import grid_of
 from pkdot.comparison.plan import Plan, Run
 from pkdot.comparison.scores import Score
