@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -144,6 +146,14 @@ def test_min_shift_starts_each_matrix_at_zero_and_carries_gradient() -> None:
     (moved,) = torch.autograd.grad(x.sum(), student, retain_graph=True)
     still = anchor_clouds(student, teacher, 6, exclude_self=False)[0]
     assert not torch.allclose(moved, torch.autograd.grad(still.sum(), student)[0])
+
+
+def test_words_need_not_be_the_very_objects_of_the_source() -> None:
+    student, teacher = embeddings(6, 3), embeddings(6, 3, seed=1)
+    read: dict[str, Any] = {"shift": "".join(["mi", "n"]), "select": "".join(["far", "thest"])}
+    torch.testing.assert_close(
+        anchor_clouds(student, teacher, 2, **read), anchor_clouds(student, teacher, 2, shift="min", select="farthest")
+    )
 
 
 def test_teacher_gets_no_gradient_from_clouds() -> None:

@@ -181,7 +181,7 @@ def test_extreme_logits_stay_finite() -> None:
 
 def test_two_classes_are_refused_where_the_method_has_nothing_to_say() -> None:
     student, teacher = pair(student=2, teacher=2)
-    with pytest.raises(ValueError, match="at least 3"):
+    with pytest.raises(ValueError, match="dkd has 2 classes; expected at least 3"):
         losses.dkd_loss(student, teacher, torch.zeros(7, dtype=torch.int64))
     with pytest.raises(ValueError, match="C >= 3"):
         losses.logitstd_loss(student, teacher)
