@@ -34,6 +34,15 @@ def test_a_share_of_the_labels_is_drawn_anew_and_no_other(source: str) -> None:
     assert with_label_noise(dataset, indices, 0.0, seed=0) is dataset
 
 
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_which_labels_are_wrong_follows_from_the_seed(tmp_path: Path, task: str) -> None:
+    dataset = open_dataset(DataConfig(source=str(write_vectors(tmp_path / "toy", task=task))))
+    targets = [
+        [record.target for record in with_label_noise(dataset, np.arange(40), 0.5, seed).records] for seed in (0, 0, 1)
+    ]
+    assert targets[0] == targets[1] != targets[2]
+
+
 def test_the_values_of_a_regression_change_places(tmp_path: Path) -> None:
     dataset = open_dataset(DataConfig(source=str(write_vectors(tmp_path / "value", task="regression"))))
     noisy = with_label_noise(dataset, np.arange(40), 0.5, seed=0)
