@@ -81,12 +81,18 @@ def recipe_words(path: Path, command: str, kind: type, *, resumed: bool = False)
         raise ValueError(f"{path}: its settings are for {made_by}, not for {command}.")
     words, known = _words(table, "--"), flags_of(kind)
     for word in filter(is_flag, words):
-        flag = word.partition("=")[0]
+        flag, equals, value = word.partition("=")
         if flag not in known:
             near = nearest(flag, list(known))
-            hint = f" Did you mean {near.lstrip('-').replace('-', '_')}?" if near else ""
-            raise ValueError(f"{path}: unknown setting {flag.lstrip('-').replace('-', '_')}.{hint}")
+            hint = f" Did you mean {_setting(near)}?" if near else ""
+            raise ValueError(f"{path}: unknown setting {_setting(flag)}.{hint}")
+        if equals and known[flag].kind is bool:
+            raise ValueError(f"{path}: {_setting(flag)} is {value!r}; expected true or false.")
     return words
+
+
+def _setting(flag: str) -> str:
+    return flag.lstrip("-").replace("-", "_")
 
 
 def _words(table: dict[str, Any], prefix: str) -> list[str]:
