@@ -80,6 +80,14 @@ def test_concordance_is_one_only_without_shift_or_scale() -> None:
     assert pearson(3 * values + 1, values) == pytest.approx([1.0])
 
 
+@pytest.mark.parametrize("metric", [concordance, pearson])
+def test_two_constants_agree_in_nothing_even_where_their_variance_is_rounding(metric) -> None:  # type: ignore[no-untyped-def]
+    first, second = np.full((7, 1), 0.1), np.full((7, 1), 0.7)
+    assert first.std() * second.std() > 0
+    assert metric(first, second) == 0.0
+    assert metric(first, first) == 0.0
+
+
 @pytest.mark.parametrize("metric", [concordance, pearson, r_squared])
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e8])
 def test_agreement_with_a_constant_is_zero(metric, constant: float) -> None:  # type: ignore[no-untyped-def]

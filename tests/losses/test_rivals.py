@@ -185,8 +185,9 @@ def test_two_classes_are_refused_where_the_method_has_nothing_to_say() -> None:
         losses.dkd_loss(student, teacher, torch.zeros(7, dtype=torch.int64))
     with pytest.raises(ValueError, match="C >= 3"):
         losses.logitstd_loss(student, teacher)
-    with pytest.warns(RuntimeWarning, match="two classes"):
+    with pytest.warns(RuntimeWarning, match="two classes") as record:
         loss = losses.dist_loss(student, teacher)
+    assert record[0].filename == __file__  # it points at who called
     torch.testing.assert_close(loss, losses.pearson_loss(student.softmax(-1), teacher.softmax(-1)))
 
 
