@@ -50,6 +50,14 @@ MAY_POINT_UP = {
 MAY_BE_ROUND = {
     ("pkdot.comparison.execution", "pkdot.comparison.preloaded"): "the server of processes imports it before it forks",
 }
+MAY_CHANGE = {
+    "pkdot.config": "settings, which a recipe and flags fill in one after the other",
+    "pkdot.comparison.config": "likewise",
+    "pkdot.training.loop": "the progress of a run",
+    "pkdot.training.preparation": "digests that are computed on first use",
+    "pkdot.data.loader": "a cache that fills",
+    "pkdot.data.manifest": "arrays that are opened on first use",
+}
 DICTS = {
     "pkdot.teachers": "TEACHERS",
     "pkdot.students": "STUDENTS",
@@ -87,6 +95,16 @@ def test_teachers_and_students_are_never_imported_from_the_top() -> None:
     # From the root of a checkout it would work, and on a user's machine it would import somebody else's package.
     for name, other in edges_of(texts()):
         assert other.split(".")[0] not in {"teachers", "students"}, name
+
+
+def test_values_do_not_change_once_they_are_made() -> None:
+    changing = set()
+    for name, text in texts().items():
+        for node in ast.walk(ast.parse(text)):
+            made = [ast.unparse(mark) for mark in getattr(node, "decorator_list", [])]
+            if any(mark.startswith("dataclass") and "frozen=True" not in mark for mark in made):
+                changing.add(name)
+    assert changing == MAY_CHANGE.keys()
 
 
 def test_no_file_is_above_400_lines() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pkdot.config import OptimConfig, RunConfig
 from pkdot.data.batch import Batch
+from pkdot.training.checkpoints import load_state
 from pkdot.training.loop import Progress, fit
 from pkdot.training.run_folder import RunFolder
 from pkdot.training.schedule import learning_rate
@@ -158,3 +159,29 @@ def test_a_row_has_the_mean_of_the_epochs_losses_and_what_validation_said(tmp_pa
     assert [row["val"] for row in rows] == [{"score": score, "loss": 1.0} for score in (0.1, 0.2, 0.3, 0.4)]
     assert [row["step"] for row in rows] == [5, 10, 15, 20]
     assert [row["lr"] for row in rows] == pytest.approx([learning_rate(step, 20, OPTIM) for step in (4, 9, 14, 19)])
+
+
+@pytest.mark.parametrize(
+    ("every", "failing", "saved"), [(2, 4, (0, 2)), (3, 4, (0, 3)), (2, 8, (1, 2)), (0, 8, (1, 0))]
+)
+def test_a_state_is_saved_every_so_many_steps_and_after_each_epoch(
+    tmp_path: Path, every: int, failing: int, saved: tuple[int, int]
+) -> None:
+    class Failing(Toy):
+        def losses(self, batch: Batch) -> dict[str, Tensor]:
+            if self.steps + 1 == failing:
+                raise RuntimeError("stopped here")
+            return super().losses(batch)
+
+    train = loader_of(InMemory(18), shuffle=True)
+    run = RunConfig(checkpoint_steps=every)
+    with pytest.raises(RuntimeError, match="stopped here"):
+        fit(Failing(), train, OPTIM, run, RunFolder(tmp_path), device=CPU, metadata={}, title="toy")
+    progress = load_state(RunFolder(tmp_path).last)["progress"]
+    assert (progress["epoch"], progress["step"]) == saved
+    # Resumed, it ends as one that was not stopped.
+    resumed, whole = Toy(), Toy()
+    fit(resumed, train, OPTIM, run, RunFolder(tmp_path), device=CPU, metadata={}, title="toy")
+    fitted(whole, tmp_path / "whole")
+    assert all(torch.equal(a, b) for a, b in zip(resumed.model.parameters(), whole.model.parameters(), strict=True))
+    assert resumed.drawn == whole.drawn[5 * saved[0] + saved[1] :]
