@@ -109,10 +109,11 @@ def compare(problem, terms):
     value, gradients = reference(*problem, terms)
     errors = {"value": float((solution.value[0] - value).abs())}
     for name, got, right, weight in zip("xyab", solution.gradients, gradients, (None, None, a, b)):
-        got = got[0].double()
+        # Potentials are known to about 1e-5: those of identical clouds cancel to a rest that each build of torch rounds.
+        got, least = got[0].double(), 1e-2 if weight is None else 5e-2
         if weight is not None:
             got, right = moved(got, weight, near), moved(right, weight, near)
-        errors[name] = float((got - right).norm() / right.norm().clamp(min=1e-2))
+        errors[name] = float((got - right).norm() / right.norm().clamp(min=least))
     errors["finite"] = float(all(g.isfinite().all() for g in solution.gradients))
     errors["marginal"] = float(solution.marginal_error[0])
     errors["value_is"] = float(value)
