@@ -75,10 +75,11 @@ def _is_rule(line: str) -> bool:
 def recipe_words(path: Path, command: str, kind: type, *, resumed: bool = False) -> list[str]:
     """A TOML recipe as command-line words. Raises ``ValueError`` that names the file and the setting."""
     table = read_toml(path)
-    check_whole(path, table, kind, resumed=resumed)
-    made_by = table.pop("command", command)
+    made_by = table.get("command", command)
     if made_by != command:
         raise ValueError(f"{path}: its settings are for {made_by}, not for {command}.")
+    check_whole(path, table, kind, resumed=resumed)
+    table.pop("command", None)
     words, known = _words(table, "--"), flags_of(kind)
     for word in filter(is_flag, words):
         flag, equals, value = word.partition("=")
