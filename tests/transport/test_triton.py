@@ -109,7 +109,7 @@ def compare(problem, terms):
     value, gradients = reference(*problem, terms)
     errors = {"value": float((solution.value[0] - value).abs())}
     for name, got, right, weight in zip("xyab", solution.gradients, gradients, (None, None, a, b)):
-        # Potentials are known to about 1e-5: those of identical clouds cancel to a rest that each build of torch rounds.
+        # Potentials are known to about 1e-5: what is left of those of identical clouds depends on the build of torch.
         got, least = got[0].double(), 1e-2 if weight is None else 5e-2
         if weight is not None:
             got, right = moved(got, weight, near), moved(right, weight, near)
