@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pkdot import losses
 from pkdot.losses import LOSSES
-from pkdot.losses._inputs import anchor_count
+from pkdot.losses._inputs import anchor_count, labelled_rows
 from pkdot.losses.embedding import connector
 
 FUNCTIONS = {
@@ -105,3 +105,19 @@ def test_a_share_of_the_batch_is_rounded_and_leaves_the_sample_itself_out() -> N
     counts = [anchor_count(topk, 8) for topk in (1, 7, 8, 100, 1.0, 0.2, 0.24, 0.01)]
     assert counts == [1, 7, 7, 7, 7, 2, 2, 1]
     assert anchor_count(3, 1) == anchor_count(0.5, 2) == 1
+
+
+def test_long_batches_are_measured_by_their_length() -> None:
+    # Lengths above 256 are equal and not the same object.
+    assert labelled_rows(None, torch.zeros(300, 2), torch.zeros(300, 2)).sum() == 300
+    with pytest.raises(ValueError, match=r"target \(299, 2\)"):
+        labelled_rows(None, torch.zeros(299, 2), torch.zeros(300, 2))
+
+
+def test_uncertainties_have_no_unit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 3, 6, 4, generator=generator)
+    uncertainty = torch.rand(3, 6, generator=generator)
+    expected = losses.mad_loss(student, teacher, uncertainty)
+    for unit in (torch.tensor(1e-30), torch.tensor(3e38), torch.tensor([[1.0], [1e-20], [1e38]])):
+        torch.testing.assert_close(losses.mad_loss(student, teacher, unit * uncertainty), expected)

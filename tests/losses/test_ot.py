@@ -83,7 +83,7 @@ def test_default_settings_are_rows_over_stratified_anchors_of_an_eighth_of_the_b
 
 def anchors_reference(student: Tensor, teacher: Tensor, columns: Tensor, temperature: float, sweeps: int) -> Tensor:
     """One sample after another, by plain iterations that autograd goes through, the sample itself left out."""
-    unit_s, unit_t = (z / z.norm(dim=-1, keepdim=True) for z in (student, teacher))
+    unit_s, unit_t = (torch.nn.functional.normalize(z, dim=-1) for z in (student, teacher))
     total = torch.zeros((), dtype=torch.float64)
     for i in range(len(student)):
         kept = columns[i][columns[i] != i]
@@ -102,9 +102,11 @@ def anchors_reference(student: Tensor, teacher: Tensor, columns: Tensor, tempera
     return total / len(student)
 
 
+@pytest.mark.parametrize("zero", [False, True], ids=["", "a zero row"])
 @pytest.mark.parametrize("select", ["shared", "nearest", "farthest"])
-def test_transport_over_anchors_equals_one_problem_a_sample(select: Any) -> None:
+def test_transport_over_anchors_equals_one_problem_a_sample(select: Any, zero: bool) -> None:
     student, teacher = embeddings(6)
+    teacher[2] = 0.0 if zero else teacher[2]
     columns = topk_anchors(cosine_structure(teacher), 4, select=select)
     expected = anchors_reference(student, teacher, columns, 0.5, 400)
     settings = {"topk": 4, "select": select, "transport": "anchors", "blur": 0.2, "temperature": 0.5, "tol": 1e-6}
