@@ -99,6 +99,9 @@ def test_the_chosen_factor_is_that_of_the_tested_runs_and_of_no_others(tuned: Pl
     assert set(balances.values()) == {"auto"}
     tried = tuned.tuning("toy", "all labels", ["kd"])
     assert all(run.config.distill.balance == run.factor for run in tried if run.factor)  # type: ignore[union-attr]
+    places = {run.folder.relative_to(tuned.config.out).parts[4] for run in tried if run.factor}
+    assert places == {"kd-x0.1", "kd-x1", "kd-x5"}
+    assert "kd" in {run.folder.relative_to(tuned.config.out).parts[4] for run in runs}
 
 
 def drawn(run: Run) -> set[int]:

@@ -185,6 +185,17 @@ def test_folds_test_on_everybody_once_and_on_nobody_twice() -> None:
     assert sorted(seen) == list(range(44))
 
 
+def test_who_shares_a_fold_follows_from_the_seed() -> None:
+    records = people(12, 2)
+
+    def folds(seed: int) -> set[frozenset[str]]:
+        parts = [split_dataset(records, DataConfig(folds=4, fold=fold, split_seed=seed)).test for fold in range(4)]
+        return {frozenset(subjects_of(records, part)) for part in parts}
+
+    assert folds(0) == folds(0)
+    assert len({frozenset(folds(seed)) for seed in range(4)}) == 4
+
+
 def test_leaving_one_subject_out_follows_the_order_of_their_names() -> None:
     records = [Record(f"s{i}", f"p{i // 4:02d}", (float(i % 2),)) for i in range(20)]
     for fold in range(5):
@@ -196,7 +207,7 @@ def test_folds_that_cannot_be_are_refused() -> None:
     records = [Record(f"s{i}", f"p{i // 4:02d}", (float(i % 2),)) for i in range(20)]
     with pytest.raises(ValueError, match=r"7 folds .* got 5"):
         split_dataset(records, DataConfig(folds=7))
-    with pytest.raises(ValueError, match="fold 5 of 5 folds"):
+    with pytest.raises(ValueError, match="fold 5 of 5 folds: expected 0 to 4"):
         split_dataset(records, DataConfig(folds="loso", fold=5))
     with pytest.raises(ValueError, match="folds 1"):
         DataConfig(folds=1)

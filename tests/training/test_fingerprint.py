@@ -1,0 +1,112 @@
+"""Whatever changes a result changes the fingerprint of its run, and what changes none does not."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pkdot.config import StudentRunConfig
+from pkdot.data.splits import Splits
+from pkdot.training.fingerprint import student_fingerprint, teacher_fingerprint
+from pkdot.training.preparation import Prepared, prepare
+from pkdot.training.teacher import RunResult
+from pkdot.training.teacher_choice import as_teacher, teacher_digest
+from tests.support import student_config
+
+CHANGES: dict[str, tuple[str, Any]] = {
+    "epochs": ("optim.epochs", 3),
+    "batch size": ("optim.batch_size", 8),
+    "learning rate": ("optim.lr", 0.1),
+    "decay": ("optim.weight_decay", 0.2),
+    "warm-up": ("optim.warmup", 0.3),
+    "clip": ("optim.clip", 0.5),
+    "patience": ("optim.patience", 3),
+    "seed": ("run.seed", 1),
+    "width": ("model.width", 6),
+    "augmentation": ("data.augment", False),
+    "share of labels": ("data.labels", 0.5),
+    "wrong labels": ("data.label_noise", 0.5),
+    "split": ("data.split_seed", 1),
+    "size of the test split": ("data.test", 0.5),
+    "size of the validation split": ("data.val", 0.4),
+}
+OF_A_STUDENT: dict[str, tuple[str, Any]] = {
+    "method": ("distill.method", "sp"),
+    "share": ("distill.method", "kd+2*ot"),
+    "weight": ("distill.weight", 2.0),
+    "balance": ("distill.balance", 3.0),
+    "temperature": ("distill.kd_temperature", 3.0),
+    "input of the teacher": ("distill.teacher_input", "augmented"),
+    "architecture": ("model.student", "hallucinating"),
+}
+WITHOUT_EFFECT: dict[str, tuple[str, Any]] = {
+    "threads": ("run.threads", 2),
+    "name": ("run.name", "other"),
+    "folder": ("run.out", Path("elsewhere")),
+    "states": ("run.checkpoint_steps", 5),
+    "pictures": ("run.picture_epochs", 1),
+    "workers": ("data.workers", 1),
+    "cache": ("data.cache_mb", 1),
+}
+
+
+def changed(config: StudentRunConfig, setting: str, value: object) -> StudentRunConfig:
+    section, _, name = setting.partition(".")
+    return replace(config, **{section: replace(getattr(config, section), **{name: value})})
+
+
+def digests(config: StudentRunConfig, prepared: Prepared | None = None, teacher: str = "t") -> tuple[str, str]:
+    """Of the student's run, and of its teacher's."""
+    prepared = prepared or prepare(config.data, config.optim, config.run.seed)
+    return (
+        student_fingerprint(config, prepared, teacher).digest,
+        teacher_fingerprint(as_teacher(config), prepared).digest,
+    )
+
+
+@pytest.fixture(scope="module")
+def config(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> StudentRunConfig:
+    return student_config(vectors, tmp_path_factory.mktemp("runs"), method="kd+ot")
+
+
+@pytest.mark.parametrize("name", [*CHANGES, *OF_A_STUDENT])
+def test_what_changes_a_result_changes_the_fingerprint(config: StudentRunConfig, name: str) -> None:
+    student, teacher = digests(changed(config, *(CHANGES | OF_A_STUDENT)[name]))
+    usual = digests(config)
+    assert student != usual[0]
+    assert (teacher != usual[1]) == (name in CHANGES)
+
+
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
+def test_what_changes_no_result_changes_no_fingerprint(config: StudentRunConfig, name: str) -> None:
+    assert digests(changed(config, *WITHOUT_EFFECT[name])) == digests(config)
+
+
+def test_each_thing_that_is_known_of_the_data_counts_by_itself(config: StudentRunConfig) -> None:
+    plain = prepare(config.data, config.optim, 0)
+    splits = plain.splits
+    swapped = replace(plain, splits=Splits(splits.train, splits.test, splits.val))
+    labelled = np.array(plain.labelled)
+    labelled[splits.train[0]] = False
+    fewer = replace(plain, labelled=labelled)
+    assert swapped.label_digest == plain.label_digest != fewer.label_digest
+    assert fewer.split_digest == plain.split_digest != swapped.split_digest
+    found = [digests(config, prepared) for prepared in (plain, swapped, fewer)]
+    assert len({student for student, _ in found}) == len({teacher for _, teacher in found}) == 3
+
+
+def test_another_teacher_makes_another_student(config: StudentRunConfig) -> None:
+    assert digests(config, teacher="one")[0] != digests(config, teacher="other")[0]
+
+
+def test_a_teacher_of_an_older_version_is_named_by_its_weights(teacher: RunResult, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("config.toml", "best.safetensors", "best.json", "result.json"):
+        (copy / name).write_bytes((teacher.folder.path / name).read_bytes())
+    digest = teacher_digest(copy)
+    assert digest.startswith("weights ")
+    assert len(digest) == len("weights ") + 64
+    assert digest != teacher_digest(teacher.folder.path) != teacher_digest(None)
