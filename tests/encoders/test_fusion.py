@@ -139,4 +139,4 @@ def test_streams_are_dropped_in_training_only(kind: type[nn.Module]) -> None:
     }
     assert len(outcomes) == 2
     torch.testing.assert_close(torch.tensor(sorted(outcomes)), torch.tensor(sorted(alone)), atol=1e-5, rtol=0)
-    assert torch.equal(fusion(given), fusion(given))
+    assert len({tuple(fusion(given)[0].tolist()) for _ in range(20)}) == 1
