@@ -161,6 +161,7 @@ def test_any_error_of_a_decoder_names_the_file(tmp_path, monkeypatch, error):
 
 def test_of_sixteen_bits_the_upper_eight_are_kept(tmp_path):
     grey = (np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8)
+    grey[7, 7] = 65_535
     Image.fromarray(grey).save(tmp_path / "x.png")
     assert (read_frames([tmp_path / "x.png"], 8)[:, 0] == grey // 256).all()
 
