@@ -99,9 +99,11 @@ def test_a_run_that_is_missing_is_made_and_no_other(finished: tuple[CompareConfi
 
 
 def test_weights_are_chosen_on_validation_and_then_frozen(finished: tuple[CompareConfig, Path]) -> None:
-    config, _ = finished
+    config, report = finished
     (path,) = config.out.rglob("weights.json")
     weights = json.loads(path.read_text())
+    (told,) = [line for line in report.read_text().splitlines() if "toy, 40 % labels: " in line]
+    assert all(f"{name} x{choice['factor']:g}" in told for name, choice in weights.items())
     assert set(weights) == {"ot", "kd", "self-training", "kd from prevalent teacher"}
     for name, choice in weights.items():
         means = {float(factor): mean for factor, mean in choice["validation"].items()}

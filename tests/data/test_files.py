@@ -335,3 +335,13 @@ def test_a_film_needs_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "x.mp4").write_bytes(b"film")
     with pytest.raises(ValueError, match=r"x\.mp4: reading films needs PyAV"):
         read(tmp_path / "x.mp4", "video")
+
+
+def test_an_array_with_more_behind_it_says_how_long_it_should_be(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.npy", np.zeros((7, 3), np.float32))
+    content = path.read_bytes()
+    path.write_bytes(content + bytes(5))
+    size = len(content)
+    message = f"expected {size} bytes for shape \\(7, 3\\) of float32, as its header says, got {size + 5}"
+    with pytest.raises(ValueError, match=message):
+        MappedArray(path, "vector", 7)

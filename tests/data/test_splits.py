@@ -106,7 +106,10 @@ def test_an_own_split_with_a_subject_in_two_places_is_refused() -> None:
 @pytest.mark.parametrize("split", [None, "dev"])
 def test_an_own_split_must_name_every_sample(split: str | None) -> None:
     records = [Record("a", "anna", (0.0,), "train"), Record("b", "bert", (0.0,), split)]
-    with pytest.raises(ValueError, match="sample 'b': expected split train, val or test"):
+    found = "none" if split is None else "'dev'"
+    with pytest.raises(
+        ValueError, match=f"sample 'b': expected split train, val or test for every sample, got {found}"
+    ):
         split_dataset(records, DataConfig())
 
 
