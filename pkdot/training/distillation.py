@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any
 
 import torch
@@ -76,7 +75,6 @@ def _check_task(name: str, kind: type[nn.Module], task: Task) -> None:
         raise ValueError(f"method {name!r} needs at least {fewest} classes, and this task has {len(task.classes)}.")
 
 
-@cache
 def accepted_settings(kind: type[nn.Module]) -> dict[str, Any]:
     """The parameters of a loss with their defaults; ``inspect.Parameter.empty`` stands where there is none."""
     if kind.__init__ is nn.Module.__init__:

@@ -18,12 +18,10 @@ def resolved(optim: OptimConfig, samples: int) -> OptimConfig:
 
     Numbers stay as they are. A run that writes down what comes of this repeats it whatever "auto" means by then.
     """
-    epochs, patience = optim.epochs, optim.patience
-    if epochs == "auto":
-        steps = max(1, math.ceil(samples / optim.batch_size))
-        epochs = min(max(math.ceil(STEPS / steps), LEAST_EPOCHS), MOST_EPOCHS)
-    if patience == "auto":
-        patience = max(LEAST_PATIENCE, math.ceil(PATIENCE_SHARE * epochs))
+    steps = max(1, math.ceil(samples / optim.batch_size))
+    enough = min(max(math.ceil(STEPS / steps), LEAST_EPOCHS), MOST_EPOCHS)
+    epochs = enough if optim.epochs == "auto" else optim.epochs
+    patience = max(LEAST_PATIENCE, math.ceil(PATIENCE_SHARE * epochs)) if optim.patience == "auto" else optim.patience
     return replace(optim, epochs=epochs, patience=patience)
 
 
