@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,7 +30,7 @@ MOST_NUMBERS = 2**26
 MOST_CHANNELS = 2**20
 """Of a sample: what a model's first layer is as wide as."""
 
-MAGIC = b"\x93NUMPY"
+_HEADERS = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
 TABLES, SOUNDS, FILMS = (".csv", ".tsv", ".txt"), (".wav", ".flac", ".ogg", ".mp3"), (".mp4", ".avi", ".mkv", ".mov")
 
 Array = NDArray[np.generic]
@@ -141,16 +141,18 @@ def check_stream(stream: Tensor, modality: Modality, where: str) -> None:
 def _load(path: Path) -> Array:
     """The array, memory-mapped: so nothing is read or reserved because a damaged header asks for it."""
     size = file_status(path).st_size
-    with decoding(path, "a readable .npy array of numbers, as numpy.save writes it"), np.errstate(over="ignore"):
-        with path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise ValueError("it does not begin like one")
-        array: np.memmap[Any, np.dtype[np.generic]] = np.load(path, mmap_mode="r", allow_pickle=False)
-    if array.offset + array.nbytes != size:
-        raise ValueError(
-            f"{path}: expected {array.offset + array.nbytes} bytes for shape {array.shape} of {array.dtype}, "
-            f"as its header says, got {size}."
-        )
+    with decoding(path, "a readable .npy array of numbers, as numpy.save writes it"), path.open("rb") as file:
+        version = read_magic(file)
+        if version not in _HEADERS:
+            raise ValueError("its format is not that of numbers")
+        shape, _, dtype = _HEADERS[version](file)
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects")
+        told = file.tell() + math.prod(shape) * dtype.itemsize
+    if told != size:
+        raise ValueError(f"{path}: expected {told} bytes for shape {shape} of {dtype}, as its header says, got {size}.")
+    with decoding(path, "a readable .npy array of numbers"):
+        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
 
 

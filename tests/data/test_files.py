@@ -106,7 +106,7 @@ def test_a_truncated_array_is_named(tmp_path: Path) -> None:
 def test_an_archive_is_no_array(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", a=np.zeros(3))
     (tmp_path / "x.npz").rename(tmp_path / "x.npy")
-    with pytest.raises(ValueError, match="does not begin like one"):
+    with pytest.raises(ValueError, match="the magic string is not correct"):
         MappedArray(tmp_path / "x.npy", "vector", 3)
 
 
@@ -222,6 +222,7 @@ def header(path: Path, text: str, body: bytes = bytes(48)) -> Path:
         "{'descr': '<f8', 'fortran_order': False, 'shape': (6,)",
         "{'descr': '<f8', 'fortran_order': False, 'shape': (9223372036854775807, 16)}",
         "{'descr': '<f8', 'fortran_order': False, 'shape': (-6,)}",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (-2, -3)}",
         "{'descr': '<f8', 'fortran_order': False, 'shape': (None,)}",
         "{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999999999999999,)}",
         "{'descr': '|O', 'fortran_order': False, 'shape': (6,)}",
