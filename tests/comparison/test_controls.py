@@ -138,7 +138,7 @@ def test_a_run_scores_what_it_did_on_the_test_split(plan: Plan, cell: dict[str, 
         result["validation"]["score"] = 0.77
         path.write_text(json.dumps(result))
         told[run.entry] = result
-    found = {score.entry: score for score in scores([*runs, cell["kd"]])}
+    found = {score.entry: score for score in scores([cell["kd"], *runs[::-1]])}
     # What is not finished has no line, and neither have the teachers of controls.
     assert found.keys() == {"teacher", "none"}
     assert {name: score.value for name, score in found.items()} == pytest.approx({"teacher": 0.1, "none": 0.2})
