@@ -144,3 +144,6 @@ def test_a_data_sets_own_seeds_that_reach_those_of_the_choice_are_refused(tmp_pa
     grid = replace(plan.grid, seeds={"toy": 2})
     with pytest.raises(ValueError, match=r"sets\.toy\.seeds 2"):
         Plan(grid, plan.config)
+    assert {
+        run.cell.seed for run in Plan(replace(grid, seeds={"toy": 1}), plan.config).testing("toy", "all labels", {})
+    } == {99_999}

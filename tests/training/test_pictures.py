@@ -103,3 +103,19 @@ def test_a_matrix_is_painted_row_by_row(place: tuple[int, int]) -> None:
 def test_the_middle_is_almost_white_and_equal_values_are_no_error() -> None:
     assert heat(np.array([[0.0]]), -1.0, 1.0).min() > 200
     assert heat(np.full((3, 3), 5.0)).shape[2] == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "colour"),
+    [
+        (-1.0, (33, 60, 120)),
+        (-0.5, (139, 152, 179)),
+        (0.0, (245, 243, 238)),
+        (0.5, (202, 139, 139)),
+        (1.0, (158, 35, 40)),
+        (9.0, (158, 35, 40)),
+    ],
+)
+def test_colours_lie_between_those_of_the_ends_and_the_middle(value: float, colour: tuple[int, int, int]) -> None:
+    pixels = heat(np.array([[value]]), -1.0, 1.0).astype(int)
+    assert np.abs(pixels - np.array(colour)).max() <= 1
