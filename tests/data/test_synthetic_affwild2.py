@@ -152,3 +152,21 @@ def test_a_path_is_refused():
 def test_impossible_sizes_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         replace(TINY, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("field", "low", "high"),
+    [
+        ("train_videos", 1, 9999),
+        ("validation_videos", 1, 9999),
+        ("frames", 1, 99_999),
+        ("fps", 2, 240),
+        ("size", 8, 4096),
+    ],
+)
+def test_sizes_outside_their_limits_are_refused(field: str, low: int, high: int) -> None:
+    for value in (low, high):
+        SyntheticAffWild2Spec(**{field: value})  # type: ignore[arg-type]
+    for value in (low - 1, high + 1):
+        with pytest.raises(ValueError, match=f"{field} {value} is outside"):
+            SyntheticAffWild2Spec(**{field: value})  # type: ignore[arg-type]

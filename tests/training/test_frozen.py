@@ -119,6 +119,7 @@ def test_a_teacher_from_a_folder_answers_as_the_one_that_was_saved(tmp_path: Pat
         ({"kind": None}, "holds a model of an unknown kind, not a teacher"),
         ({"schema": None}, "metadata that this version cannot read"),
         ({"model": {"width": 8, "layers": 3}}, "metadata that this version cannot read"),
+        ({"model": {"width": -1}}, "metadata that this version cannot read"),
         ({"model": asdict(ModelConfig(width=6, teacher="concat"))}, "does not fit the teacher 'concat'"),
     ],
 )
