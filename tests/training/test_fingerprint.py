@@ -13,7 +13,7 @@ from pkdot.training.fingerprint import student_fingerprint, teacher_fingerprint
 from pkdot.training.preparation import Prepared, prepare
 from pkdot.training.teacher import RunResult
 from pkdot.training.teacher_choice import as_teacher, teacher_digest
-from tests.support import student_config
+from tests.support import student_config, write_vectors
 
 CHANGES: dict[str, tuple[str, Any]] = {
     "epochs": ("optim.epochs", 3),
@@ -95,6 +95,19 @@ def test_each_thing_that_is_known_of_the_data_counts_by_itself(config: StudentRu
     assert fewer.split_digest == plain.split_digest != swapped.split_digest
     found = [digests(config, prepared) for prepared in (plain, swapped, fewer)]
     assert len({student for student, _ in found}) == len({teacher for _, teacher in found}) == 3
+
+
+@pytest.mark.parametrize("changed", ["weak.npy", "strong.npy", "samples.csv"])
+def test_another_byte_in_the_data_makes_another_run(tmp_path: Path, changed: str) -> None:
+    config = student_config(write_vectors(tmp_path / "toy"), tmp_path, method="kd")
+    before = digests(config)
+    path = Path(config.data.source) / changed
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1 if changed.endswith(".npy") else 0
+    path.write_bytes(bytes(content) if changed.endswith(".npy") else bytes(content).replace(b"p00", b"p99"))
+    after = digests(config)
+    assert before[0] != after[0]
+    assert before[1] != after[1]
 
 
 def test_another_teacher_makes_another_student(config: StudentRunConfig) -> None:
