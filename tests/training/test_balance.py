@@ -220,3 +220,5 @@ def test_few_labels_weigh_the_teacher_sixteen_times_as_much(
     assert run.result["label_share"] == pytest.approx(share)
     given = balanced(vectors, teacher, tmp_path / "given", labels, factor)
     assert run.result["weights"]["kd"] == pytest.approx(given, rel=1e-6)
+    one = balanced(vectors, teacher, tmp_path / "one", labels, 1.0)
+    assert given == pytest.approx(factor * one, rel=1e-6)
