@@ -58,7 +58,7 @@ class Loader:
 
     Attributes:
         indices: ``(n,)`` which records, in the order in which they come unless ``shuffle``.
-        batch_size: samples in a batch at most. Where less than half of that would be left for the last batch, all
+        batch_size: samples in a batch at most; the last batch takes what is left. Where that would be one sample, all
             batches are of equal size, give or take one.
         labelled: bool, one for each record of the data set; a record whose target is None must be False.
         seed: decides order and augmentation, together with the epoch and the sample's index; the number of workers
@@ -124,8 +124,8 @@ class Loader:
         if self.shuffle:
             order = np.random.default_rng(np.random.SeedSequence([self.seed, epoch])).permutation(order)
         count, size = len(order), self.batch_size
-        if 0 < count % size < size / 2:
-            # A last batch of one sample would weigh as much as the 32 before it, and has no variance to normalise by.
+        if count % size == 1:
+            # A batch of one sample would weigh as much as all of another, and has no variance to normalise by.
             return [batch.tolist() for batch in np.array_split(order, math.ceil(count / size))]
         return [order[first : first + size].tolist() for first in range(0, count, size)]
 
