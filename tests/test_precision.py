@@ -89,9 +89,7 @@ def test_a_value_that_is_not_finite_is_put_down_to_what_it_compares() -> None:
     value = torch.tensor(2.0)
     assert check_value(value, student=value) is value
     student, teacher = torch.tensor([[2.0, -1e30]]), torch.tensor([[1e5]])
-    with pytest.raises(
-        ValueError, match=r"between student up to 1e\+30 and teacher up to 1e\+05 is beyond float32"
-    ):
+    with pytest.raises(ValueError, match=r"between student up to 1e\+30 and teacher up to 1e\+05 is beyond float32"):
         check_value(torch.tensor(math.inf), student=student, teacher=teacher)
     with pytest.raises(ValueError, match="teacher has NaN or infinity in 1 of 1 rows"):
         check_value(torch.tensor(math.nan), student=student, teacher=teacher * math.nan)
