@@ -4,9 +4,9 @@ cosmic-ray makes the mutants; this script draws a seeded sample of them and runs
 the changed statement, the fastest first, until one fails. It changes files in place and restores them: run it on a
 copy of the tree, from the copy's root, in an environment with cosmic-ray and coverage. Neither is needed otherwise.
 
-    cp -r CHECKOUT /tmp/copy && cd /tmp/copy && ln -s ../teachers ../students pkdot/
+    cp -r CHECKOUT COPY && cd COPY && ln -s ../teachers ../students pkdot/
     python -m benchmarks.mutants --modules pkdot/losses pkdot/tasks.py --tests tests/losses tests/test_tasks.py \
-        --count 120 --seed 15 --out /tmp/mutants
+        --count 120 --seed 15 --out OUT
 
 A run that was stopped goes on where it was. After new tests: `--again` measures what they cover and tries the
 survivors once more.

@@ -125,7 +125,7 @@ class _Memory:
         digest = found[1] if isinstance(found, list) and len(found) == 2 and found[0] == stamp else None
         if digest is None:
             started = time.time()
-            digest = _sha256("".join(f"{file.name} {_file_digest(file)}\n" for file, _ in files))
+            digest = _sha256("".join(f"{file.name} {file_digest(file)}\n" for file, _ in files))
             changed = max(max(s.st_mtime, s.st_ctime) for _, s in files)
             if started - changed < SETTLED_AFTER_S:
                 return digest
@@ -143,7 +143,9 @@ class _Memory:
             pass
 
 
-def _file_digest(file: Path) -> str:
+def file_digest(file: Path) -> str:
+    """SHA-256 of a regular file's bytes, in hex. Raises ``ValueError`` for one that cannot be read."""
+    file_status(file)
     try:
         with file.open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest()

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from pkdot.config import ModelConfig, OptimConfig, StudentRunConfig, TeacherRunConfig, parse_method
+from pkdot.data.content import file_digest
 from pkdot.losses import LOSSES
 from pkdot.storage import write_text
 from pkdot.training.distillation import accepted_settings, loss_settings
@@ -113,7 +114,7 @@ def _common(
         "seed": seed,
     }
     if model.weights is not None and "video" in kinds:
-        parts["model.weights"] = _file_digest(model.weights)
+        parts["model.weights"] = file_digest(model.weights)[:16]
     # The task's own name for the loss stands above; of "auto" nobody could tell what it was.
     resolved = asdict(prepared.resolved(optim))
     return parts | {f"optim.{name}": value for name, value in resolved.items() if name != "task_loss"}
@@ -139,14 +140,6 @@ def _distillation(config: StudentRunConfig, prepared: Prepared) -> dict[str, Any
 
 def _defaults(kind: type[nn.Module]) -> dict[str, Any]:
     return {name: value for name, value in accepted_settings(kind).items() if value is not inspect.Parameter.empty}
-
-
-def _file_digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def _shown(value: Any) -> str:

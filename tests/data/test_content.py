@@ -67,13 +67,13 @@ def test_the_place_of_a_data_set_has_no_part_in_it(data: Path, tmp_path: Path) -
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     seen: list[str] = []
-    read = content._file_digest
+    read = content.file_digest
 
     def counted(file: Path) -> str:
         seen.append(file.name)
         return read(file)
 
-    monkeypatch.setattr(content, "_file_digest", counted)
+    monkeypatch.setattr(content, "file_digest", counted)
 
     def since() -> list[str]:
         found, seen[:] = sorted(seen), []
