@@ -127,8 +127,9 @@ def execute(run: Run, keep_weights: bool) -> None:
 def train(run: Run) -> None:
     """One run, from its config to its result; one that was stopped is resumed."""
     folder = RunFolder(run.folder)
-    if not run.done:
-        folder.result.unlink(missing_ok=True)  # a damaged one
+    # Asked in this order: a result that another command writes in between is whole, and stays.
+    if folder.result.exists() and not run.done:
+        folder.result.unlink(missing_ok=True)
     if isinstance(run.config, StudentRunConfig):
         prepared = prepare(run.config.data, run.config.optim, run.config.run.seed)
         train_student(run.config, prepared, folder)
