@@ -32,8 +32,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.sinkhorn.clouds import BLUR, Case, clouds
 from pkdot import sinkhorn_divergence
-from pkdot.transport import clouds as torch_backend
-from pkdot.transport import triton_backend
+from pkdot.transport import torch_backend, triton_backend
 from pkdot.transport.problem import Clouds, Goal
 
 RESULTS = Path("benchmarks/results/gpu_check.md")
@@ -97,7 +96,7 @@ def main() -> int:
 
 def check_softmins() -> list[Check]:
     """The streaming kernels: soft minima and targets, in both exact modes of the inner products."""
-    from pkdot.transport import triton_streaming as streaming
+    from pkdot.transport.kernels import triton_streaming as streaming
 
     checks = []
     chosen = streaming.PRECISION
@@ -262,7 +261,7 @@ def median(call: Callable[[], object], rounds: int) -> float:
 
 def in_graph(x: Tensor, y: Tensor, tol: float, rounds: int) -> str:
     """Milliseconds of a replayed graph; larger problems look at their errors on the host and have none."""
-    from pkdot.transport.triton_small import LARGEST
+    from pkdot.transport.kernels.triton_small import LARGEST
 
     if x.shape[1] > LARGEST:
         return "-"

@@ -7,7 +7,7 @@ from typing import Any
 
 from pkdot.comparison.compare import is_scored
 from pkdot.comparison.plan import Cell, Plan, Run
-from pkdot.comparison.scores import Score, read_scores
+from pkdot.comparison.report.scores import Score, read_scores
 from pkdot.comparison.tuning import WEIGHTS, deciding, frozen_factors, tried_by_entry
 from pkdot.storage import write_text
 from pkdot.training.evaluation import write_result

@@ -26,7 +26,7 @@ VERSIONS = {
     "3.7.1": "2.13.0, pinned in constraints.txt",
     "3.9.0": "the newest",
 }
-TESTS = "tests/transport/test_triton.py"
+TESTS = "tests/transport/kernels/test_triton.py"
 KINDS = {"interpreter": "not compile", "compiled for sm_80": "compile and 80", "compiled for sm_90": "compile and 90"}
 
 

@@ -10,9 +10,9 @@ from pkdot.checks import check_type
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.grid import grid_of
 from pkdot.comparison.plan import Plan, Run, aliases
-from pkdot.comparison.pooling import pooled_where_too_small
-from pkdot.comparison.report import write_report
-from pkdot.comparison.scores import TEACHER, Score
+from pkdot.comparison.report.pooling import pooled_where_too_small
+from pkdot.comparison.report.scores import TEACHER, Score
+from pkdot.comparison.report.write import write_report
 from pkdot.comparison.stages import check_machine, run_stages
 from pkdot.comparison.tuning import frozen_factors
 from pkdot.storage import locked

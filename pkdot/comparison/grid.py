@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pkdot.checks import check_choice, read_toml
 from pkdot.comparison.config import CompareConfig
-from pkdot.comparison.scores import ALL_LABELS, NONE, PREVALENT_TEACHER, SELF_TRAINING
+from pkdot.comparison.report.scores import ALL_LABELS, NONE, PREVALENT_TEACHER, SELF_TRAINING
 from pkdot.config import (
     DataConfig,
     DistillConfig,

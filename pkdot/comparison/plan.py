@@ -16,7 +16,7 @@ import numpy as np
 from pkdot.checks import check_range
 from pkdot.comparison.config import FIRST_TUNE_SEED, CompareConfig
 from pkdot.comparison.grid import Entry, Grid, Settings, TeacherKind, run_config
-from pkdot.comparison.scores import ALL_LABELS, CONTROLS, TEACHER
+from pkdot.comparison.report.scores import ALL_LABELS, CONTROLS, TEACHER
 from pkdot.config import DataConfig, OptimConfig, StudentRunConfig, TeacherRunConfig
 from pkdot.data.content import Opened
 from pkdot.data.splits import fold_members

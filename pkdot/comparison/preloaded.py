@@ -7,7 +7,7 @@ import torch._dynamo  # torch's optimisers would import it at their first step
 
 import pkdot.comparison.execution
 from pkdot.config import DataConfig
-from pkdot.data.inheritance import read_ahead
+from pkdot.data.read_ahead import read_ahead
 
 __all__ = ["pkdot", "torch"]
 

@@ -12,8 +12,8 @@ from pkdot.data.batch import MultimodalDataset
 from pkdot.data.biovid import BioVid
 from pkdot.data.disk import brief, folder_at, something_at
 from pkdot.data.manifest import DESCRIPTION, Manifest
-from pkdot.data.synthetic_affwild2 import SyntheticAffWild2
-from pkdot.data.synthetic_biovid import SyntheticBioVid
+from pkdot.data.synthetic.affwild2 import SyntheticAffWild2
+from pkdot.data.synthetic.biovid import SyntheticBioVid
 
 
 class DatasetReader(Protocol):

@@ -5,9 +5,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from pkdot.data.batch import Modality
-from pkdot.data.features import spectrogram
 from pkdot.encoders.base import Encoder
 from pkdot.encoders.blocks import ResidualBlock
+from pkdot.encoders.features import spectrogram
 from pkdot.encoders.standardise import RunningStandardise
 
 BANDS = 4

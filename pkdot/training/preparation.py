@@ -14,9 +14,9 @@ import torch
 from pkdot.config import DataConfig, OptimConfig
 from pkdot.data.batch import MultimodalDataset, Record, Schema
 from pkdot.data.content import Opened
-from pkdot.data.inheritance import cache_for
 from pkdot.data.loader import Loader, SampleCache
 from pkdot.data.noise import with_label_noise
+from pkdot.data.read_ahead import cache_for
 from pkdot.data.splits import Splits, labelled_mask, split_dataset
 from pkdot.metrics import unscorable
 from pkdot.training.advice import classes_without_samples, warn

@@ -14,6 +14,7 @@ from pkdot.training.alignment import TeacherPool, align
 from pkdot.training.device import find_device, trainer
 from pkdot.training.distillation import Distillation, build_criteria
 from pkdot.training.evaluation import Predictions, write_result
+from pkdot.training.find_teacher import teacher_digest, teacher_for
 from pkdot.training.fingerprint import student_fingerprint
 from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.loop import fit
@@ -22,7 +23,6 @@ from pkdot.training.pictures import StructurePictures
 from pkdot.training.preparation import Prepared, prepare
 from pkdot.training.run_folder import RunFolder, held, new_run_folder, open_run_folder
 from pkdot.training.teacher import RunResult, describe, finished_run, preload, test
-from pkdot.training.teacher_choice import teacher_digest, teacher_for
 
 log = logging.getLogger(__name__)
 

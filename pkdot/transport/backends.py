@@ -2,7 +2,9 @@
 
 from torch import Tensor
 
-from pkdot.transport import clouds, native, triton_backend
+from pkdot.transport import native_backend as native
+from pkdot.transport import torch_backend as clouds
+from pkdot.transport import triton_backend
 from pkdot.transport.problem import Backend
 
 BACKENDS = ("auto", "torch", "native", "triton")

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from pkdot.transport.backends import BACKENDS
-from pkdot.transport.clouds import check_finite, finest, half_squared_distances
 from pkdot.transport.entropic import plan
 from pkdot.transport.operator import solve_divergence
 from pkdot.transport.problem import Clouds, Goal, Settings
-from pkdot.transport.sinkhorn import solve
+from pkdot.transport.solvers.sinkhorn import solve
+from pkdot.transport.torch_backend import check_finite, finest, half_squared_distances
 
 MAX_ITER = 1000
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pkdot.transport.operator import FirstOrder, warn_unless_converged
 from pkdot.transport.problem import Settings
-from pkdot.transport.sinkhorn import solve, solve_symmetric
-from pkdot.transport.softmin import SMALLEST_EXPONENT
+from pkdot.transport.solvers.sinkhorn import solve, solve_symmetric
+from pkdot.transport.solvers.softmin import SMALLEST_EXPONENT
 
 
 class EntropicOT(NamedTuple):

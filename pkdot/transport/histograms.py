@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from pkdot.transport.clouds import finest
 from pkdot.transport.entropic import entropic_ot, entropic_self_ot
 from pkdot.transport.problem import Settings
+from pkdot.transport.torch_backend import finest
 
 MAX_ITER = 1000
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from pkdot.transport.backends import pick
-from pkdot.transport.clouds import check_finite
 from pkdot.transport.problem import Clouds, Goal
+from pkdot.transport.torch_backend import check_finite
 
 
 def solve_divergence(clouds: Clouds, goal: Goal, backend: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pkdot.transport import clouds as torch_backend
-from pkdot.transport.clouds import check_finite
+from pkdot.transport import torch_backend
 from pkdot.transport.problem import Clouds, Goal, Solution
+from pkdot.transport.torch_backend import check_finite
 
 if TYPE_CHECKING:
-    from pkdot.transport.triton_streaming import Side
+    from pkdot.transport.kernels.triton_streaming import Side
 
 # Why the kernels do not run here, once that is known: nobody waits for a compiler that fails a second time.
 _failures: list[Exception] = []
@@ -40,7 +40,7 @@ def available() -> bool:
 
 def divergence(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
     """Divergences of P balanced problems: a :data:`pkdot.transport.problem.Backend`."""
-    from pkdot.transport.triton_small import LARGEST
+    from pkdot.transport.kernels.triton_small import LARGEST
 
     small = max(clouds.x.shape[1], clouds.y.shape[1]) <= LARGEST
     return _small(clouds, goal, wanted) if small else _large(clouds, goal, wanted)
@@ -76,7 +76,7 @@ def _reason(failure: BaseException) -> str:
 
 
 def _small(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
-    from pkdot.transport.triton_small import solve_small
+    from pkdot.transport.kernels.triton_small import solve_small
 
     dtype = torch.float64 if any(z.dtype == torch.float64 for z in clouds) else torch.float32
     terms = solve_small(Clouds(*(z.to(dtype).contiguous() for z in clouds)), goal, wanted)
@@ -91,7 +91,7 @@ def _small(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
 
 
 def _large(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
-    from pkdot.transport.triton_streaming import side, solve_large, solve_large_symmetric
+    from pkdot.transport.kernels.triton_streaming import side, solve_large, solve_large_symmetric
 
     centres = [w.double().unsqueeze(-2) @ z.double() for z, w in zip(clouds[:2], clouds[2:], strict=True)]
     sides = [
@@ -128,7 +128,7 @@ def _gradients(
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Tensor]:
     """The gradients in the points and in the weights of one side."""
-    from pkdot.transport.triton_streaming import softmin, softmin_and_targets
+    from pkdot.transport.kernels.triton_streaming import softmin, softmin_and_targets
 
     here, there, sign = sides[own], sides[1 - own], 1 - 2 * own
     in_points = in_weights = here.points.new_empty(0)

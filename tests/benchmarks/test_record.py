@@ -11,7 +11,7 @@ from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.dry_run import dry_run
 from pkdot.comparison.grid import grid_of
 from pkdot.comparison.plan import Plan, Run
-from pkdot.comparison.scores import Score
+from pkdot.comparison.report.scores import Score
 from pkdot.comparison.tuning import frozen_factors, to_choose
 from tests.support import write_vectors
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pkdot.cli import distill, evaluate, train_teacher
-from pkdot.data.synthetic_biovid import SyntheticBioVidSpec, write_synthetic_biovid
+from pkdot.data.synthetic.biovid import SyntheticBioVidSpec, write_synthetic_biovid
 from tests.support import write_vectors
 
 FLAGS = ["--epochs", "1", "--model.width", "8", "--optim.batch-size", "16"]

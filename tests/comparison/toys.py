@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 
-from pkdot.comparison.report import markdown
-from pkdot.comparison.scores import CONTROLS, Score
+from pkdot.comparison.report.scores import CONTROLS, Score
+from pkdot.comparison.report.write import markdown
 
 EFFECTS = {"ot": 0.02, "kd": 0.05, "hint": -0.04, "sp": 0.0005}
 """What some methods gain: two help, one harms, one does not matter."""

@@ -13,7 +13,7 @@ from pkdot.config import DataConfig
 from pkdot.data import open_dataset
 from pkdot.data.batch import MultimodalDataset
 from pkdot.data.biovid import BioVid
-from pkdot.data.synthetic_biovid import SyntheticBioVidSpec, write_synthetic_biovid
+from pkdot.data.synthetic.biovid import SyntheticBioVidSpec, write_synthetic_biovid
 
 SMALL = {"frames": 4, "image_size": 16}
 

@@ -15,10 +15,10 @@ from scipy.io import wavfile
 
 from pkdot.config import DataConfig
 from pkdot.data import open_dataset
-from pkdot.data.affect import AffectStory
 from pkdot.data.loader import check_sample
-from pkdot.data.synthetic_affwild2 import SyntheticAffWild2Spec, write_synthetic_affwild2
-from pkdot.data.synthetic_biovid import SyntheticBioVidSpec, write_synthetic_biovid
+from pkdot.data.synthetic.affect import AffectStory
+from pkdot.data.synthetic.affwild2 import SyntheticAffWild2Spec, write_synthetic_affwild2
+from pkdot.data.synthetic.biovid import SyntheticBioVidSpec, write_synthetic_biovid
 
 TOML = """
 name = "tiny"

@@ -6,7 +6,7 @@ from pkdot.checks import names_in
 from pkdot.config import DataConfig
 from pkdot.data import DATASETS, open_dataset
 from pkdot.data.biovid import BioVid
-from pkdot.data.synthetic_biovid import SyntheticBioVidSpec, write_synthetic_biovid
+from pkdot.data.synthetic.biovid import SyntheticBioVidSpec, write_synthetic_biovid
 from tests.support import write_vectors
 
 

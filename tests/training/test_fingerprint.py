@@ -9,10 +9,10 @@ import pytest
 
 from pkdot.config import StudentRunConfig
 from pkdot.data.splits import Splits
+from pkdot.training.find_teacher import as_teacher, teacher_digest
 from pkdot.training.fingerprint import student_fingerprint, teacher_fingerprint
 from pkdot.training.preparation import Prepared, prepare
 from pkdot.training.teacher import RunResult
-from pkdot.training.teacher_choice import as_teacher, teacher_digest
 from tests.support import student_config, write_vectors
 
 CHANGES: dict[str, tuple[str, Any]] = {

@@ -11,6 +11,7 @@ import pytest
 from pkdot.config import StudentRunConfig
 from pkdot.storage import FolderInUse, locked
 from pkdot.training import loop
+from pkdot.training.find_teacher import as_teacher
 from pkdot.training.fingerprint import (
     NO_TEACHER,
     Fingerprint,
@@ -21,7 +22,6 @@ from pkdot.training.fingerprint import (
 from pkdot.training.preparation import prepare
 from pkdot.training.student import distill
 from pkdot.training.teacher import RunResult, train_teacher
-from pkdot.training.teacher_choice import as_teacher
 from tests.support import student_config, teacher_config, write_vectors
 
 

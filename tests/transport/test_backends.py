@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from pkdot.transport import clouds as torch_backend
-from pkdot.transport import triton_backend
+from pkdot.transport import torch_backend, triton_backend
 from pkdot.transport.backends import pick
 from pkdot.transport.problem import Clouds, Goal, Solution
 

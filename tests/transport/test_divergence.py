@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pkdot import anchor_clouds, sinkhorn_divergence
-from pkdot.transport import native, operator
+from pkdot.transport import native_backend as native
+from pkdot.transport import operator
 from pkdot.transport.backends import pick
 from pkdot.transport.divergence import transport_plan
 from tests.transport.references import annealed_plan, cost, pot_cost, unrolled_cost

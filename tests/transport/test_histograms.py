@@ -51,7 +51,7 @@ def test_shared_and_repeated_costs_give_the_same() -> None:
 def test_shared_costs_may_be_large_too(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b, matrix = histograms(5, 6, shared=True)
     expected = histogram_divergence(a, b, matrix)
-    monkeypatch.setattr("pkdot.transport.sinkhorn.SMALL", 4)
+    monkeypatch.setattr("pkdot.transport.solvers.sinkhorn.SMALL", 4)
     torch.testing.assert_close(histogram_divergence(a, b, matrix), expected, rtol=1e-4, atol=1e-6)
 
 

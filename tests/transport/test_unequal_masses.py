@@ -59,7 +59,7 @@ def test_a_finite_reach_equals_geomloss(reach: float, debias: bool) -> None:
 def test_a_finite_reach_passes_gradcheck_at_any_total_mass(
     debias: bool, small: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pkdot.transport.sinkhorn.SMALL", small)
+    monkeypatch.setattr("pkdot.transport.solvers.sinkhorn.SMALL", small)
     a = torch.tensor([0.3, 0.1, 0.7, 0.2, 0.5], dtype=torch.float64)
     b = torch.tensor([0.2, 0.6, 0.1, 0.4], dtype=torch.float64)
     inputs = [z.requires_grad_() for z in (*clouds(5, 4), a, b)]

@@ -1,0 +1,55 @@
+"""A report as sections of text and tables, before it is Markdown or HTML."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pkdot.comparison.report.analysis import Analysis, BlockResult, analyse
+from pkdot.comparison.report.scores import Score
+from pkdot.comparison.report.sentences import HOW, POOLED, block_sentences, method_sentences, overview, rank_sentences
+from pkdot.comparison.report.tables import Table, block_table, rank_table, summary_table
+
+_STARS = (
+    "Difference to the undistilled student in points; * p < 0.05, ** p < 0.01, *** p < 0.001 after Holm's correction "
+    "within the column."
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, and what stands under it in this order."""
+
+    heading: str
+    paragraphs: Sequence[str] = ()
+    bullets: Sequence[str] = ()
+    table: Table | None = None
+
+
+def document(scores: Iterable[Score], notes: Sequence[str] = ()) -> list[Section]:
+    """The sections of a report. Raises ``ValueError`` where there is nothing to report."""
+    analysis = analyse(scores)
+    return [
+        _in_short(analysis),
+        *_by_method(analysis),
+        *(_block(block) for block in analysis.blocks),
+        Section("How it was compared", (*HOW, POOLED) if any(block.folds for block in analysis.blocks) else HOW),
+        *([Section("Notes", bullets=notes)] if notes else []),
+    ]
+
+
+def _in_short(analysis: Analysis) -> Section:
+    everything, *regimes = overview(analysis)
+    return Section("In short", (everything,), regimes)
+
+
+def _by_method(analysis: Analysis) -> list[Section]:
+    if not analysis.methods:
+        return []
+    return [
+        Section("Method by method", bullets=method_sentences(analysis)),
+        Section("Methods over data sets and regimes", (_STARS,), table=summary_table(analysis)),
+        Section("Ranks over data sets", rank_sentences(analysis), table=rank_table(analysis)),
+    ]
+
+
+def _block(block: BlockResult) -> Section:
+    return Section(f"{block.data}, {block.regime}", (" ".join(block_sentences(block)),), table=block_table(block))

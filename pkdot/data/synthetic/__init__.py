@@ -1,0 +1,1 @@
+"""The simulators behind the two synthetic data sets."""

@@ -1,0 +1,1 @@
+"""Machine code for the solvers: the C extension and the Triton kernels."""
