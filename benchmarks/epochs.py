@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from pkdot.config import DataConfig, OptimConfig, RunConfig, TeacherRunConfig
-from pkdot.training.preparation import prepare
-from pkdot.training.schedule import length
+from pkdot.data.study import open_study
+from pkdot.training.schedule import length, resolved
 from pkdot.training.teacher import train_teacher
 
 PEOPLE = 12
@@ -81,19 +81,24 @@ def write_toy(folder: Path, toy: str, samples: int, seed: int) -> Path:
 def score(source: str, optim: OptimConfig, seed: int, work: Path) -> tuple[float, int, int]:
     """The teacher's test score, the epochs that it was given, and the training samples."""
     data = DataConfig(source=source, split_seed=seed)
-    prepared = prepare(data, optim, seed)
+    study = open_study(data, optim, seed)
     with tempfile.TemporaryDirectory(dir=work) as out:
-        run = train_teacher(TeacherRunConfig(data, optim=optim, run=RunConfig(out=Path(out), seed=seed)), prepared)
-    return run.metrics[run.result["primary_metric"]], length(prepared.resolved(optim))[0], len(prepared.splits.train)
+        run = train_teacher(TeacherRunConfig(data, optim=optim, run=RunConfig(out=Path(out), seed=seed)), study)
+    return (
+        run.metrics[run.result["primary_metric"]],
+        length(resolved(optim, len(study.splits.train)))[0],
+        len(study.splits.train),
+    )
 
 
 def row(name: str, sources: list[str], settings: list[OptimConfig], work: Path) -> str:
     """A line of the table: for each setting the mean and the worst over the seeds."""
-    cells, samples, auto = [], 0, length(prepare(DataConfig(sources[0]), OptimConfig(), 0).resolved(OptimConfig()))[0]
+    cells, samples = [], 0
     for optim in settings:
         found = [score(source, optim, seed, work) for seed, source in enumerate(sources)]
         scores, samples = [value for value, _, _ in found], found[0][2]
         cells.append(f"{sum(scores) / len(scores):.3f} ({min(scores):.3f})")
+    auto = length(resolved(OptimConfig(), samples))[0]
     line = f"| {name} | {samples} | {auto} | " + " | ".join(cells) + " |"
     print(line, flush=True)
     return line

@@ -54,8 +54,9 @@ MAY_CHANGE = {
     "pkdot.config": "settings, which a recipe and flags fill in one after the other",
     "pkdot.comparison.config": "likewise",
     "pkdot.training.loop": "the progress of a run",
-    "pkdot.training.preparation": "digests that are computed on first use",
-    "pkdot.data.loader": "a cache that fills",
+    "pkdot.data.memory": "samples that are kept as they come",
+    "pkdot.data.study": "digests that are computed on first use",
+    "pkdot.data.loader": "a memory that fills",
     "pkdot.data.manifest": "arrays that are opened on first use",
 }
 DICTS = {

@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from pkdot.comparison.plan import Run
 from pkdot.config import DataConfig, StudentRunConfig
+from pkdot.data.study import open_study
 from pkdot.storage import FolderInUse, in_use, write_text
 from pkdot.training.interrupt import Interrupted
-from pkdot.training.preparation import prepare
 from pkdot.training.run_folder import RunFolder
 from pkdot.training.student import train_student
 from pkdot.training.teacher import train_teacher
@@ -131,8 +131,8 @@ def train(run: Run) -> None:
     if folder.result.exists() and not run.done:
         folder.result.unlink(missing_ok=True)
     if isinstance(run.config, StudentRunConfig):
-        prepared = prepare(run.config.data, run.config.optim, run.config.run.seed)
-        train_student(run.config, prepared, folder)
+        study = open_study(run.config.data, run.config.optim, run.config.run.seed)
+        train_student(run.config, study, folder)
     else:
         train_teacher(run.config, folder=folder)
 

@@ -20,11 +20,11 @@ from pkdot.comparison.report.scores import ALL_LABELS, CONTROLS, TEACHER
 from pkdot.config import DataConfig, OptimConfig, StudentRunConfig, TeacherRunConfig
 from pkdot.data.content import Opened
 from pkdot.data.splits import fold_members
+from pkdot.data.study import Study, open_study
 from pkdot.metrics import unscorable
 from pkdot.tasks import Task
 from pkdot.training.distillation import build_criteria
 from pkdot.training.fingerprint import NO_TEACHER, Fingerprint, student_fingerprint, teacher_fingerprint
-from pkdot.training.preparation import Prepared, prepare
 from pkdot.training.run_folder import RunFolder
 from pkdot.training.teacher import seen_by_teacher
 
@@ -133,7 +133,7 @@ class Plan:
         self.sets = look_at(grid)
         self._planned: dict[str, list[Run]] = {}
         self._taught: dict[tuple[Cell, TeacherKind], Run] = {}
-        self._prepared: tuple[str, Prepared] | None = None
+        self._prepared: tuple[str, Study] | None = None
         self.left_out = self._misfits()
         for kind, names in (("data sets", grid.sets), ("regimes", grid.regimes), ("entries", grid.entries)):
             if len({slug(name) for name in names}) < len(names):
@@ -240,11 +240,11 @@ class Plan:
         run = {"seed": seed, "threads": config.threads, "device": config.device, "picture_epochs": 0}
         return [self.grid.sets[cell.data], *regime.on(cell.data), {"data": split, "run": run}]
 
-    def _ready(self, cell: Cell, data: DataConfig, optim: OptimConfig) -> Prepared:
+    def _ready(self, cell: Cell, data: DataConfig, optim: OptimConfig) -> Study:
         """The data of a cell. The last one is kept: runs come cell by cell."""
         key = repr((cell.data, data, optim.task_loss))
         if self._prepared is None or self._prepared[0] != key:
-            self._prepared = key, prepare(data, optim, seed=0, opened=self.sets[cell.data].opened)
+            self._prepared = key, open_study(data, optim, seed=0, opened=self.sets[cell.data].opened)
         return self._prepared[1]
 
     def _place(self, cell: Cell, name: str) -> Path:
@@ -267,10 +267,10 @@ class Plan:
         own: Settings = {"model": {"teacher": "concat"}} if kind == "self" else {}
         whole = run_config(*self._settings(cell), self.grid.regimes[cell.regime].teacher, own)
         config = TeacherRunConfig(whole.data, whole.model, whole.optim, whole.run, privileged=kind == "privileged")
-        prepared = seen_by_teacher(config, self._ready(cell, config.data, config.optim))
+        study = seen_by_teacher(config, self._ready(cell, config.data, config.optim))
         entry = TEACHER if kind == "privileged" else f"{kind} teacher"
         place = self._place(cell, f"teacher-{kind}")
-        return Run(cell, entry, config, teacher_fingerprint(config, prepared), place)
+        return Run(cell, entry, config, teacher_fingerprint(config, study), place)
 
     def _student(self, cell: Cell, name: str, factor: float | None, *, tested: bool = False) -> Run:
         entry = self.grid.entries[name]

@@ -13,43 +13,9 @@ from tqdm.auto import tqdm
 from pkdot.data.augment import augment_sample, to_unit
 from pkdot.data.batch import Batch, MultimodalDataset, ReadsTogether, Record, Schema
 from pkdot.data.files import is_sound
+from pkdot.data.memory import Sample, SampleMemory
 
-Sample = dict[str, Tensor]
 _READ_AHEAD = 512
-
-
-@dataclass
-class SampleCache:
-    """Decoded samples in memory, up to ``limit_mb`` (1 MB = 2^20 bytes); what comes after that is not kept.
-
-    One cache belongs to one data set, and may serve several loaders of it.
-    """
-
-    limit_mb: float
-    used_bytes: int = 0
-    _samples: dict[int, Sample] = field(default_factory=dict, repr=False)
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def get(self, index: int) -> Sample | None:
-        """The sample, if it is kept."""
-        return self._samples.get(index)
-
-    def add(self, index: int, sample: Sample) -> bool:
-        """Keep a sample. False when there is no room for it."""
-        size = sum(tensor.nbytes for tensor in sample.values())
-        if index in self._samples:
-            return True
-        if self.used_bytes + size > self.limit_mb * 2**20:
-            return False
-        self._samples[index] = sample
-        self.used_bytes += size
-        return True
-
-    def __getstate__(self) -> dict[str, object]:
-        # A worker that is spawned gets its own empty cache, not a copy of gigabytes.
-        return {"limit_mb": self.limit_mb, "used_bytes": 0, "_samples": {}}
 
 
 @dataclass
@@ -63,7 +29,7 @@ class Loader:
         labelled: bool, one for each record of the data set; a record whose target is None must be False.
         seed: decides order and augmentation, together with the epoch and the sample's index; the number of workers
             has no part in it.
-        workers: processes that read beside this one. They use what the cache holds and add nothing to it.
+        workers: processes that read beside this one. They use what the memory holds and add nothing to it.
     """
 
     dataset: MultimodalDataset
@@ -74,7 +40,7 @@ class Loader:
     shuffle: bool = False
     augment: bool = False
     workers: int = 0
-    cache: SampleCache = field(default_factory=lambda: SampleCache(0))
+    memory: SampleMemory = field(default_factory=lambda: SampleMemory(0))
 
     def __len__(self) -> int:
         return len(self._batches(0))
@@ -103,18 +69,18 @@ class Loader:
             yield batch
 
     def preload(self) -> None:
-        """Read samples into the cache until it is full. Raises ``ValueError`` for the first bad one.
+        """Read samples into memory until it is full. Raises ``ValueError`` for the first bad one.
 
         Those that the data set reads together are only looked at: it has them in memory, or the system has.
         """
-        waiting = [int(index) for index in self.indices if self.cache.get(int(index)) is None]
-        if self.cache.limit_mb <= 0:
+        waiting = [int(index) for index in self.indices if self.memory.get(int(index)) is None]
+        if self.memory.limit_mb <= 0:
             return
         with tqdm(total=len(waiting), desc="reading", unit="sample", disable=None, leave=False) as bar:
             for first in range(0, len(waiting), _READ_AHEAD):
                 part = waiting[first : first + _READ_AHEAD]
                 if self._read_together(part) is None and not all(
-                    self.cache.add(index, self._read(index)) for index in part
+                    self.memory.add(index, self._read(index)) for index in part
                 ):
                     return
                 bar.update(len(part))
@@ -155,12 +121,12 @@ class Loader:
         return found if all(is_sound(found[name], modality) for name, modality in modalities.items()) else None
 
     def _sample(self, index: int) -> Sample:
-        kept = self.cache.get(index)
+        kept = self.memory.get(index)
         if kept is not None:
             return kept
         sample = self._read(index)
         if get_worker_info() is None:
-            self.cache.add(index, sample)
+            self.memory.add(index, sample)
         return sample
 
     def _read(self, index: int) -> Sample:

@@ -7,9 +7,10 @@ import numpy as np
 
 from pkdot.config import DataConfig
 from pkdot.data import open_dataset
-from pkdot.data.loader import Loader, SampleCache
+from pkdot.data.loader import Loader
+from pkdot.data.memory import SampleMemory
 
-_inherited: dict[tuple[object, ...], SampleCache] = {}
+_inherited: dict[tuple[object, ...], SampleMemory] = {}
 
 
 def read_ahead(config: DataConfig) -> bool:
@@ -20,23 +21,23 @@ def read_ahead(config: DataConfig) -> bool:
     """
     if _what_is_read(config) in _inherited:
         return True
-    used_mb = sum(cache.used_bytes for cache in _inherited.values()) / 2**20
-    cache = SampleCache(max(config.cache_mb - used_mb, 0.0))
+    used_mb = sum(memory.used_bytes for memory in _inherited.values()) / 2**20
+    memory = SampleMemory(max(config.cache_mb - used_mb, 0.0))
     try:
         dataset = open_dataset(config)
         everybody = np.arange(len(dataset.records))
-        Loader(dataset, everybody, np.zeros(len(everybody), dtype=bool), batch_size=1, cache=cache).preload()
+        Loader(dataset, everybody, np.zeros(len(everybody), dtype=bool), batch_size=1, memory=memory).preload()
     except ValueError:
         return False
-    if len(cache) < len(everybody):
+    if len(memory) < len(everybody):
         return False
-    _inherited[_what_is_read(config)] = cache
+    _inherited[_what_is_read(config)] = memory
     return True
 
 
-def cache_for(config: DataConfig) -> SampleCache:
-    """The samples that were read ahead, or an empty cache."""
-    return _inherited.get(_what_is_read(config)) or SampleCache(config.cache_mb)
+def memory_for(config: DataConfig) -> SampleMemory:
+    """The samples that were read ahead, or an empty memory."""
+    return _inherited.get(_what_is_read(config)) or SampleMemory(config.cache_mb)
 
 
 def _what_is_read(config: DataConfig) -> tuple[object, ...]:

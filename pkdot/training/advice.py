@@ -5,7 +5,13 @@ None of them stops a run. A sentence is for somebody who does not know the toolk
 
 import logging
 import math
+import warnings
 from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pkdot.data.study import Study
+from pkdot.metrics import unscorable
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +24,24 @@ def warn(*sentences: str | None) -> None:
     for sentence in sentences:
         if sentence is not None:
             log.warning("warning: %s", sentence)
+
+
+def warn_of_classes(study: Study) -> None:
+    """Say which classes no labelled training sample has."""
+    known = [target[0] for target in study.targets(study.splits.train)]
+    warn(classes_without_samples(study.schema.task.classes, known))
+
+
+def warn_of_unscorable(study: Study) -> None:
+    """Say on which split the task's metric cannot be computed, and what that means for the runs on this data."""
+    metric = study.schema.task.primary_metric
+    for name, indices, so in (
+        ("validation", study.splits.val, "the model was selected by its loss there"),
+        ("test", study.splits.test, "the 0 that stands for it says nothing"),
+    ):
+        if reason := unscorable(metric, np.array(study.targets(indices))):
+            told = f"{study.schema.name}: the {name} split has no {metric}, since {reason}: {so}."
+            warnings.warn(told, UserWarning, stacklevel=2)
 
 
 def best_was_last(who: str, best_epoch: int, epochs: int, score: float) -> str | None:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from pkdot.training.alignment import TeacherPool
 
 _SIZES = ("student_width", "teacher_width", "samples")
 """Parameters of losses that follow from the models and the data."""
+FEW_LABELS_FACTOR, ALL_LABELS_FACTOR = 8.0, 0.5
+"""Factors on a balanced weight that served best with few and with all labels."""
 
 # Which setting of the command is a loss's temperature: they are measured in different units.
 _TEMPERATURES = {"ot": "temperature", "mt-ot": "temperature", "structure-kl": "temperature", "kd": "kd_temperature"}
@@ -62,6 +64,13 @@ def loss_settings(config: DistillConfig, task: Task) -> dict[str, dict[str, Any]
         word, _, value = setting.partition("=")
         _give(word.strip(), _value(value.strip()), settings, accepted, f"--set {setting}")
     return settings
+
+
+def balance_factor(factor: float | Literal["auto"], label_share: float) -> float:
+    """The factor on a balanced weight: few labels need more of the teacher."""
+    if factor != "auto":
+        return factor
+    return ALL_LABELS_FACTOR if label_share >= 0.5 else FEW_LABELS_FACTOR
 
 
 def _check_task(name: str, kind: type[nn.Module], task: Task) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 
 from pkdot.config import RunConfig, StudentRunConfig, TeacherRunConfig
+from pkdot.data.study import Study, check_same_data
 from pkdot.training.checkpoints import load_model
 from pkdot.training.evaluation import read_result
 from pkdot.training.fingerprint import NO_TEACHER, Fingerprint, read_fingerprint, teacher_fingerprint
 from pkdot.training.frozen import FrozenTeacher
-from pkdot.training.preparation import Prepared, check_same_data
 from pkdot.training.run_folder import RunFolder, open_run_folder
+from pkdot.training.schedule import resolved
 from pkdot.training.teacher import RunResult, seen_by_teacher, train_teacher
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 _OF_A_TEACHER = ("data", "split_digest", "label_digest", "label_share", "primary_metric")
 
 
-def teacher_for(config: StudentRunConfig, prepared: Prepared) -> RunResult:
+def teacher_for(config: StudentRunConfig, study: Study) -> RunResult:
     """The teacher that was named, the newest one in ``out`` that is as this run would train it, or a new one.
 
     A named teacher is taken as it is, with a warning of what differs. Any other is reused only where its fingerprint
@@ -29,15 +30,15 @@ def teacher_for(config: StudentRunConfig, prepared: Prepared) -> RunResult:
     """
     wanted = as_teacher(config)
     asked = teacher_fingerprint(
-        replace(wanted, optim=prepared.resolved(wanted.optim)), seen_by_teacher(wanted, prepared)
+        replace(wanted, optim=resolved(wanted.optim, len(study.splits.train))), seen_by_teacher(wanted, study)
     )
     if config.teacher is not None:
-        return _named(config.teacher, prepared, asked)
-    found = newest_teacher(config.run.out, prepared, asked)
+        return _named(config.teacher, study, asked)
+    found = newest_teacher(config.run.out, study, asked)
     if found is not None:
         log.info("teacher: %s (the newest that fits)", found.folder.path)
         return found
-    return train_teacher(wanted, prepared)
+    return train_teacher(wanted, study)
 
 
 def as_teacher(config: StudentRunConfig) -> TeacherRunConfig:
@@ -62,14 +63,14 @@ def teacher_digest(path: Path | None) -> str:
     return f"weights {load_model(folder.best)[1]['sha256']}"
 
 
-def newest_teacher(out: Path, prepared: Prepared, asked: Fingerprint) -> RunResult | None:
+def newest_teacher(out: Path, study: Study, asked: Fingerprint) -> RunResult | None:
     """The newest finished teacher in ``out`` with this fingerprint; without one, a line says why none fits."""
     why = ""
     for result in sorted(out.glob("*/result.json"), key=_age, reverse=True):
         folder = RunFolder(result.parent)
         try:
             found = _teacher_result(folder)
-            if found is None or found["data"] != prepared.schema.name:
+            if found is None or found["data"] != study.schema.name:
                 continue
             differing = read_fingerprint(folder.fingerprint).differences(asked)
             if not differing:
@@ -79,24 +80,24 @@ def newest_teacher(out: Path, prepared: Prepared, asked: Fingerprint) -> RunResu
             log.warning("passed over %s: %s", folder.path, error)
             continue
         why = why or f"the newest one, {folder.path}, has {', '.join(differing)}"
-    log.info("training a teacher first: %s", why or f"none in {out} was trained on {prepared.schema.name}")
+    log.info("training a teacher first: %s", why or f"none in {out} was trained on {study.schema.name}")
     return None
 
 
-def _named(path: Path, prepared: Prepared, asked: Fingerprint) -> RunResult:
+def _named(path: Path, study: Study, asked: Fingerprint) -> RunResult:
     folder = _run_in(path)
     result = _teacher_result(folder)
     if result is None:
         raise ValueError(f"{folder.path}: holds a student, not a teacher.")
     teacher = FrozenTeacher.load(folder.path, torch.device("cpu"))
-    check_same_data(folder.path, teacher.schema, result["split_digest"], prepared)
-    if result["label_digest"] != prepared.label_digest:
+    check_same_data(folder.path, teacher.schema, result["split_digest"], study)
+    if result["label_digest"] != study.label_digest:
         log.warning(
             "%s was trained with %.0f %% of the labels and the student has %.0f %%: what the student gains may "
             "come from the teacher's labels, not from the privileged modality.",
             folder.path,
             100 * result["label_share"],
-            100 * prepared.label_share,
+            100 * study.label_share,
         )
     if not folder.fingerprint.exists():
         log.warning("%s does not say how it was trained: an older version made it.", folder.path)

@@ -13,10 +13,11 @@ from torch import nn
 
 from pkdot.config import ModelConfig, OptimConfig, StudentRunConfig, TeacherRunConfig, parse_method
 from pkdot.data.content import file_digest
+from pkdot.data.study import Study
 from pkdot.losses import LOSSES
 from pkdot.storage import write_text
-from pkdot.training.distillation import accepted_settings, loss_settings
-from pkdot.training.preparation import Prepared
+from pkdot.training.distillation import accepted_settings, balance_factor, loss_settings
+from pkdot.training.schedule import resolved
 
 FORMAT = 1
 """Goes up when training itself changes in a way that no setting tells: older runs are then not reused."""
@@ -72,41 +73,39 @@ def read_fingerprint(path: Path) -> Fingerprint:
     return found
 
 
-def teacher_fingerprint(config: TeacherRunConfig, prepared: Prepared) -> Fingerprint:
-    """Of a teacher trained with ``config`` on ``prepared``, which has the modalities that the teacher reads."""
-    names = tuple(prepared.schema.modalities)
+def teacher_fingerprint(config: TeacherRunConfig, study: Study) -> Fingerprint:
+    """Of a teacher trained with ``config`` on ``study``, which has the modalities that the teacher reads."""
+    names = tuple(study.schema.modalities)
     return Fingerprint(
         {
-            **_common(config.model, config.optim, config.run.seed, prepared, names),
+            **_common(config.model, config.optim, config.run.seed, study, names),
             "model.teacher": config.model.teacher,
         }
     )
 
 
-def student_fingerprint(config: StudentRunConfig, prepared: Prepared, teacher: str) -> Fingerprint:
+def student_fingerprint(config: StudentRunConfig, study: Study, teacher: str) -> Fingerprint:
     """Of a student; ``teacher`` names what it learns from: the digest of a fingerprint, or :data:`NO_TEACHER`."""
-    names = prepared.schema.prevalent
+    names = study.schema.prevalent
     parts = {
-        **_common(config.model, config.optim, config.run.seed, prepared, names),
+        **_common(config.model, config.optim, config.run.seed, study, names),
         "model.student": config.model.student,
         "teacher": teacher,
     }
     if teacher != NO_TEACHER:
-        parts |= _distillation(config, prepared)
+        parts |= _distillation(config, study)
     return Fingerprint(parts)
 
 
-def _common(
-    model: ModelConfig, optim: OptimConfig, seed: int, prepared: Prepared, names: tuple[str, ...]
-) -> dict[str, Any]:
-    task, modalities = prepared.schema.task, prepared.schema.modalities
+def _common(model: ModelConfig, optim: OptimConfig, seed: int, study: Study, names: tuple[str, ...]) -> dict[str, Any]:
+    task, modalities = study.schema.task, study.schema.modalities
     kinds = {modalities[name].kind for name in names}
     parts: dict[str, Any] = {
         "format": FORMAT,
-        "data.content": prepared.content_digest,
-        "data.split": prepared.split_digest,
-        "data.labels": prepared.label_digest,
-        "data.augment": prepared.config.augment,
+        "data.content": study.content_digest,
+        "data.split": study.split_digest,
+        "data.labels": study.label_digest,
+        "data.augment": study.config.augment,
         "data.task": [task.kind, task.loss, *task.targets, *task.classes],
         "data.modalities": {name: [modalities[name].kind, *modalities[name].shape] for name in names},
         "model.width": model.width,
@@ -116,24 +115,24 @@ def _common(
     if model.weights is not None and "video" in kinds:
         parts["model.weights"] = file_digest(model.weights)[:16]
     # The task's own name for the loss stands above; of "auto" nobody could tell what it was.
-    resolved = asdict(prepared.resolved(optim))
-    return parts | {f"optim.{name}": value for name, value in resolved.items() if name != "task_loss"}
+    settings = asdict(resolved(optim, len(study.splits.train)))
+    return parts | {f"optim.{name}": value for name, value in settings.items() if name != "task_loss"}
 
 
-def _distillation(config: StudentRunConfig, prepared: Prepared) -> dict[str, Any]:
+def _distillation(config: StudentRunConfig, study: Study) -> dict[str, Any]:
     """The settings that the method takes, with its losses' own defaults for those that were not given."""
     distill, shares = config.distill, parse_method(config.distill.method)
     parts: dict[str, Any] = {"distill.method": shares}
-    for name, given in loss_settings(distill, prepared.schema.task).items():
+    for name, given in loss_settings(distill, study.schema.task).items():
         for word, value in {**_defaults(LOSSES[name]), **given}.items():
             parts[f"distill.{name}.{word}"] = value if isinstance(value, bool | int | float | str) else repr(value)
     if distill.weight == "auto":
-        parts["distill.balance"] = prepared.balance(distill.balance)
+        parts["distill.balance"] = balance_factor(distill.balance, study.label_share)
     else:
         parts["distill.weight"] = float(distill.weight)
     if any("teachers" in getattr(LOSSES[name], "needs", ()) for name in shares):
         parts["distill.alignment_epochs"] = distill.alignment_epochs
-    if prepared.config.augment:
+    if study.config.augment:
         parts["distill.teacher_input"] = distill.teacher_input
     return parts
 

@@ -8,13 +8,13 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pkdot.config import StudentRunConfig
+from pkdot.data.study import Study
 from pkdot.losses.ot import OTDistillLoss
 from pkdot.structure import anchor_clouds, cosine_structure
 from pkdot.training.evaluation import predict
 from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.logbook import LogBook
 from pkdot.training.objectives import Hallucinates, StudentObjective
-from pkdot.training.preparation import Prepared
 from pkdot.training.run_folder import RunFolder
 from pkdot.transport.divergence import transport_plan
 
@@ -35,13 +35,13 @@ class StructurePictures:
         self,
         teacher: FrozenTeacher,
         objective: StudentObjective,
-        prepared: Prepared,
+        study: Study,
         names: tuple[str, ...],
         config: StudentRunConfig,
         device: torch.device,
     ) -> None:
         self._objective, self._names, self._config, self._device = objective, names, config, device
-        self._validation = prepared.validation()
+        self._validation = study.validation()
         known = teacher.predict(self._validation)
         order = known.target.reshape(len(known.ids), -1)[:, 0].argsort(stable=True)
         self._rows = order[np.linspace(0, len(order) - 1, min(SAMPLES, len(order))).round().astype(int)]

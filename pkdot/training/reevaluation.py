@@ -6,13 +6,13 @@ from typing import Any
 from pkdot.checks import check_type
 from pkdot.config import DataConfig, EvaluateConfig, OptimConfig
 from pkdot.data.loader import Loader
+from pkdot.data.study import Study, check_schema, open_study
 from pkdot.students import STUDENTS
 from pkdot.teachers import TEACHERS
 from pkdot.training.checkpoints import load_model
 from pkdot.training.device import find_device, repeatable
 from pkdot.training.evaluation import predict, write_predictions
 from pkdot.training.frozen import blamed_on, load_trained
-from pkdot.training.preparation import Prepared, check_schema, prepare
 from pkdot.training.run_folder import open_run_folder
 
 
@@ -41,21 +41,21 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     with blamed_on(folder.best, "metadata that this version cannot read"):
         data = data_config(metadata["data"], config)
     optim = OptimConfig(task_loss=trained.schema.task.loss, batch_size=config.batch_size)
-    prepared = prepare(data, optim, seed=0)
-    check_schema(folder.path, trained.schema, prepared.schema, None if kind == "teacher" else trained.schema.prevalent)
+    study = open_study(data, optim, seed=0)
+    check_schema(folder.path, trained.schema, study.schema, None if kind == "teacher" else trained.schema.prevalent)
     names = tuple(trained.schema.modalities) if kind == "teacher" else trained.schema.prevalent
-    loader, indices = _split(prepared, config.split)
+    loader, indices = _split(study, config.split)
     try:
         with repeatable():
             predictions = predict(trained.model.to(device), loader, names, device)
     except RuntimeError as error:  # a model that refuses to answer, such as one with an untrained T-Net
         raise ValueError(f"{folder.path}: cannot be evaluated: {error}") from error
-    subjects = [record.subject for record in prepared.records(indices)]
+    subjects = [record.subject for record in study.records(indices)]
     if config.predictions is not None:
         write_predictions(config.predictions, predictions, subjects, trained.schema)
     task = trained.schema.task
     samples = int(predictions.labelled.sum())
-    return Evaluation(kind, prepared.schema.name, samples, len(set(subjects)), predictions.metrics(task))
+    return Evaluation(kind, study.schema.name, samples, len(set(subjects)), predictions.metrics(task))
 
 
 def data_config(plain: dict[str, Any], config: EvaluateConfig) -> DataConfig:
@@ -65,6 +65,6 @@ def data_config(plain: dict[str, Any], config: EvaluateConfig) -> DataConfig:
     return DataConfig(**plain | ({"source": config.data} if config.data else {}))
 
 
-def _split(prepared: Prepared, name: str) -> tuple[Loader, Any]:
-    loaders = {"train": prepared.train_clean, "val": prepared.validation, "test": prepared.test}
-    return loaders[name](), getattr(prepared.splits, name)
+def _split(study: Study, name: str) -> tuple[Loader, Any]:
+    loaders = {"train": study.train_clean, "val": study.validation, "test": study.test}
+    return loaders[name](), getattr(study.splits, name)

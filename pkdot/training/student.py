@@ -7,12 +7,13 @@ from pathlib import Path
 import torch
 
 from pkdot.config import DistillConfig, StudentRunConfig, parse_method
+from pkdot.data.study import Study, open_study
 from pkdot.model import build
 from pkdot.students import STUDENTS
-from pkdot.training.advice import absurd_weights, not_ahead, warn
+from pkdot.training.advice import absurd_weights, not_ahead, warn, warn_of_classes, warn_of_unscorable
 from pkdot.training.alignment import TeacherPool, align
 from pkdot.training.device import find_device, trainer
-from pkdot.training.distillation import Distillation, build_criteria
+from pkdot.training.distillation import Distillation, balance_factor, build_criteria
 from pkdot.training.evaluation import Predictions, write_result
 from pkdot.training.find_teacher import teacher_digest, teacher_for
 from pkdot.training.fingerprint import student_fingerprint
@@ -20,8 +21,8 @@ from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.loop import fit
 from pkdot.training.objectives import Hallucinates, StudentObjective
 from pkdot.training.pictures import StructurePictures
-from pkdot.training.preparation import Prepared, prepare
 from pkdot.training.run_folder import RunFolder, held, new_run_folder, open_run_folder
+from pkdot.training.schedule import resolved
 from pkdot.training.teacher import RunResult, describe, finished_run, preload, test
 
 log = logging.getLogger(__name__)
@@ -53,22 +54,20 @@ def distill(config: StudentRunConfig) -> StudentResult:
     after Ctrl-C.
     """
     find_device(config.run.device)
-    prepared = prepare(config.data, config.optim, config.run.seed)
-    build_criteria(config.distill, prepared.schema.task, student_width=1, teacher_width=1, samples=1)
-    prepared.warn_of_classes()
-    teacher = teacher_for(config, prepared) if needs_teacher(config) else None
+    study = open_study(config.data, config.optim, config.run.seed)
+    build_criteria(config.distill, study.schema.task, student_width=1, teacher_width=1, samples=1)
+    warn_of_classes(study)
+    teacher = teacher_for(config, study) if needs_teacher(config) else None
     if teacher is not None:
         config = replace(config, teacher=teacher.folder.path.resolve())
-    student = train_student(config, prepared)
+    student = train_student(config, study)
     control = None
     if config.with_control:
-        control = train_student(
-            control_of(config, student.folder), prepared, RunFolder(student.folder.path / "control")
-        )
+        control = train_student(control_of(config, student.folder), study, RunFolder(student.folder.path / "control"))
     if control and teacher:
         metric = control.result["primary_metric"]
         warn(not_ahead(metric, teacher.metrics[metric], control.metrics[metric]))
-    prepared.warn_of_unscorable()
+    warn_of_unscorable(study)
     return _with_comparison(StudentResult(student, teacher, control))
 
 
@@ -83,7 +82,7 @@ def _with_comparison(result: StudentResult) -> StudentResult:
 
 
 @trainer(StudentRunConfig)
-def train_student(config: StudentRunConfig, prepared: Prepared, folder: RunFolder | None = None) -> RunResult:
+def train_student(config: StudentRunConfig, study: Study, folder: RunFolder | None = None) -> RunResult:
     """Train one student with the teacher in ``config.teacher``, select on the validation split, and test once.
 
     ``folder`` is used as it is; without it a new one is made, or the one in ``config.run.resume`` is resumed. A
@@ -91,26 +90,26 @@ def train_student(config: StudentRunConfig, prepared: Prepared, folder: RunFolde
     """
     device = find_device(config.run.device)
     folder = folder or (open_run_folder(config.run.resume) if config.run.resume else None)
-    config = replace(config, optim=prepared.resolved(config.optim))
-    fingerprint = student_fingerprint(config, prepared, teacher_digest(config.teacher))
+    config = replace(config, optim=resolved(config.optim, len(study.splits.train)))
+    fingerprint = student_fingerprint(config, study, teacher_digest(config.teacher))
     if folder and (finished := finished_run(folder, fingerprint)):
         return finished
-    schema, seed = prepared.schema, config.run.seed
+    schema, seed = study.schema, config.run.seed
     names = schema.prevalent
-    train, validation = prepared.train(), prepared.validation()
+    train, validation = study.train(), study.validation()
     preload(train, validation)
     torch.manual_seed(seed)
     model = build(STUDENTS[config.model.student], schema, config.model).to(device)
     teacher = FrozenTeacher.load(config.teacher, device) if config.teacher else None
     clean = config.distill.teacher_input == "clean" or not config.data.augment
-    known = teacher.remember(prepared.train_clean()) if teacher and clean else None
-    distillation = _distillation(config, prepared, teacher, known, device)
+    known = teacher.remember(study.train_clean()) if teacher and clean else None
+    distillation = _distillation(config, study, teacher, known, device)
     objective = StudentObjective(
         model, schema.task, names, validation, device, distillation=distillation, teacher=teacher
     )
     drawn = teacher if config.run.picture_epochs else None
-    pictures = StructurePictures(drawn, objective, prepared, names, config, device) if drawn else None
-    metadata = describe("student", prepared, asdict(config.model)) | {"distill": asdict(config.distill)}
+    pictures = StructurePictures(drawn, objective, study, names, config, device) if drawn else None
+    metadata = describe("student", study, asdict(config.model)) | {"distill": asdict(config.distill)}
     folder = folder or new_run_folder(
         config.run.out, config.run.name or f"{_file_name(config.distill.method)}-{schema.name}"
     )
@@ -118,7 +117,7 @@ def train_student(config: StudentRunConfig, prepared: Prepared, folder: RunFolde
         if finished := finished_run(folder, fingerprint):  # by another process, while this one prepared
             return finished
         if not folder.last.exists():
-            objective.weights = initial_weights(config.distill, objective, prepared, seed)
+            objective.weights = initial_weights(config.distill, objective, study, seed)
         fit(
             objective,
             train,
@@ -136,7 +135,7 @@ def train_student(config: StudentRunConfig, prepared: Prepared, folder: RunFolde
             "teacher": _name(config.teacher),
             "fingerprint": fingerprint.digest,
         }
-        result = test(objective, prepared, folder, names, device, metadata, **more)
+        result = test(objective, study, folder, names, device, metadata, **more)
         if pictures:
             pictures.save(folder)
     return RunResult(folder, result)
@@ -144,14 +143,14 @@ def train_student(config: StudentRunConfig, prepared: Prepared, folder: RunFolde
 
 def _distillation(
     config: StudentRunConfig,
-    prepared: Prepared,
+    study: Study,
     teacher: FrozenTeacher | None,
     known: Predictions | None,
     device: torch.device,
 ) -> Distillation:
     """The losses of the method, and the aligned teachers where one of them chooses; ``known`` saves asking again."""
-    task, width = prepared.schema.task, config.model.width
-    rows = {record.id: row for row, record in enumerate(prepared.records(prepared.splits.train))}
+    task, width = study.schema.task, config.model.width
+    rows = {record.id: row for row, record in enumerate(study.records(study.splits.train))}
     criteria = build_criteria(
         config.distill,
         task,
@@ -161,24 +160,22 @@ def _distillation(
     )
     pool: TeacherPool | None = None
     if teacher and any("teachers" in getattr(criterion, "needs", ()) for criterion in criteria.values()):
-        known, validation = known or teacher.predict(prepared.train_clean()), teacher.predict(prepared.validation())
+        known, validation = known or teacher.predict(study.train_clean()), teacher.predict(study.validation())
         epochs, seed = config.distill.alignment_epochs, config.run.seed
         pool = align(known, validation, task, epochs=epochs, seed=seed, device=device)
     shares = parse_method(config.distill.method)
     return Distillation(criteria, shares, task, rows=rows, pool=pool).to(device)
 
 
-def initial_weights(
-    config: DistillConfig, objective: StudentObjective, prepared: Prepared, seed: int
-) -> dict[str, float]:
+def initial_weights(config: DistillConfig, objective: StudentObjective, study: Study, seed: int) -> dict[str, float]:
     """The weights of the distillation losses: given, in their shares, or balanced on the first batches."""
     shares = parse_method(config.method)
     if config.method == "none":
         return {"none": 0.0}
     if config.weight != "auto":
         return {name: float(config.weight) * share for name, share in shares.items()}
-    factor = prepared.balance(config.balance)
-    weights = objective.balance(prepared.train(), factor, seed)
+    factor = balance_factor(config.balance, study.label_share)
+    weights = objective.balance(study.train(), factor, seed)
     told = ", ".join(f"{name} {weight:.4g}" for name, weight in weights.items())
     warn(absurd_weights(weights, factor))
     log.info("distillation weight %s (gradient-balanced, factor %g)", told, factor)

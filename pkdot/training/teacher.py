@@ -8,17 +8,18 @@ import torch
 
 from pkdot.config import TeacherRunConfig
 from pkdot.data.loader import Loader
+from pkdot.data.study import Study, open_study
 from pkdot.model import build
 from pkdot.teachers import TEACHERS
-from pkdot.training.advice import no_better_than_chance, warn
+from pkdot.training.advice import no_better_than_chance, warn, warn_of_classes, warn_of_unscorable
 from pkdot.training.checkpoints import load_model
 from pkdot.training.device import find_device, trainer
 from pkdot.training.evaluation import predict, read_result, write_predictions, write_result
 from pkdot.training.fingerprint import Fingerprint, teacher_fingerprint
 from pkdot.training.loop import fit
 from pkdot.training.objectives import TeacherObjective
-from pkdot.training.preparation import Prepared, prepare
 from pkdot.training.run_folder import RunFolder, held, new_run_folder, open_run_folder
+from pkdot.training.schedule import resolved
 
 
 @dataclass(frozen=True)
@@ -36,50 +37,48 @@ class RunResult:
 
 
 @trainer(TeacherRunConfig)
-def train_teacher(
-    config: TeacherRunConfig, prepared: Prepared | None = None, folder: RunFolder | None = None
-) -> RunResult:
+def train_teacher(config: TeacherRunConfig, study: Study | None = None, folder: RunFolder | None = None) -> RunResult:
     """Train, select on the validation split, and test once.
 
     Raises ``ValueError`` for data or settings that cannot be used, before anything is written, and ``Interrupted``
-    after Ctrl-C. ``prepared`` saves opening the data set again. ``folder`` is used as it is; without it a new one is
+    after Ctrl-C. ``study`` saves opening the data set again. ``folder`` is used as it is; without it a new one is
     made, or the one in ``config.run.resume`` is resumed. A finished run is not repeated, and one that was begun with
     other settings or data is refused.
     """
     device = find_device(config.run.device)
     folder = folder or (open_run_folder(config.run.resume) if config.run.resume else None)
-    alone = prepared is None
-    prepared = seen_by_teacher(config, prepared or prepare(config.data, config.optim, config.run.seed))
-    config = replace(config, optim=prepared.resolved(config.optim))
-    fingerprint = teacher_fingerprint(config, prepared)
+    alone = study is None
+    study = seen_by_teacher(config, study or open_study(config.data, config.optim, config.run.seed))
+    config = replace(config, optim=resolved(config.optim, len(study.splits.train)))
+    fingerprint = teacher_fingerprint(config, study)
     if folder and (finished := finished_run(folder, fingerprint)):
         return finished
     if alone:
-        prepared.warn_of_classes()
+        warn_of_classes(study)
     torch.manual_seed(config.run.seed)
-    model = build(TEACHERS[config.model.teacher], prepared.schema, config.model).to(device)
-    names = tuple(prepared.schema.modalities)
-    train, validation = prepared.train(), prepared.validation()
+    model = build(TEACHERS[config.model.teacher], study.schema, config.model).to(device)
+    names = tuple(study.schema.modalities)
+    train, validation = study.train(), study.validation()
     preload(train, validation)
-    objective = TeacherObjective(model, prepared.schema.task, names, validation, device)
-    metadata = describe("teacher", prepared, asdict(config.model))
-    folder = folder or new_run_folder(config.run.out, config.run.name or f"teacher-{prepared.schema.name}")
+    objective = TeacherObjective(model, study.schema.task, names, validation, device)
+    metadata = describe("teacher", study, asdict(config.model))
+    folder = folder or new_run_folder(config.run.out, config.run.name or f"teacher-{study.schema.name}")
     with held(folder, config, fingerprint):
         if finished := finished_run(folder, fingerprint):  # by another process, while this one prepared
             return finished
         fit(objective, train, config.optim, config.run, folder, device=device, metadata=metadata, title="teacher")
         more = {"fingerprint": fingerprint.digest}
-        result = test(objective, prepared, folder, names, device, metadata, **more)
+        result = test(objective, study, folder, names, device, metadata, **more)
     if alone:
-        prepared.warn_of_unscorable()
-    known = [target[0] for target in prepared.targets(prepared.splits.test)]
+        warn_of_unscorable(study)
+    known = [target[0] for target in study.targets(study.splits.test)]
     warn(no_better_than_chance("teacher", result["primary_metric"], result["metrics"], known))
     return RunResult(folder, result)
 
 
-def seen_by_teacher(config: TeacherRunConfig, prepared: Prepared) -> Prepared:
+def seen_by_teacher(config: TeacherRunConfig, study: Study) -> Study:
     """The data as the teacher sees it: one without the privileged modalities knows nothing of them."""
-    return prepared if config.privileged else replace(prepared, schema=prepared.schema.prevalent_only())
+    return study if config.privileged else replace(study, schema=study.schema.prevalent_only())
 
 
 def finished_run(folder: RunFolder, fingerprint: Fingerprint) -> RunResult | None:
@@ -92,7 +91,7 @@ def finished_run(folder: RunFolder, fingerprint: Fingerprint) -> RunResult | Non
 
 def test(
     objective: TeacherObjective,
-    prepared: Prepared,
+    study: Study,
     folder: RunFolder,
     names: tuple[str, ...],
     device: torch.device,
@@ -102,23 +101,23 @@ def test(
     """Read the test split with the selected model, for the first and only time, and write the result."""
     tensors, saved = load_model(folder.best)
     objective.model.load_state_dict(tensors)
-    predictions = predict(objective.model, prepared.test(), names, device)
-    subjects = [record.subject for record in prepared.records(prepared.splits.test)]
-    write_predictions(folder.predictions, predictions, subjects, prepared.schema)
+    predictions = predict(objective.model, study.test(), names, device)
+    subjects = [record.subject for record in study.records(study.splits.test)]
+    write_predictions(folder.predictions, predictions, subjects, study.schema)
     result = {
         "kind": metadata["kind"],
-        "data": prepared.schema.name,
+        "data": study.schema.name,
         "split": "test",
         "samples": int(predictions.labelled.sum()),
         "subjects": len(set(subjects)),
-        "train_samples": len(prepared.splits.train),
+        "train_samples": len(study.splits.train),
         "split_digest": metadata["split_digest"],
         "label_digest": metadata["label_digest"],
-        "label_share": prepared.label_share,
+        "label_share": study.label_share,
         "best_epoch": saved["epoch"],
         "validation": saved["validation"],
-        "primary_metric": prepared.schema.task.primary_metric,
-        "metrics": predictions.metrics(prepared.schema.task),
+        "primary_metric": study.schema.task.primary_metric,
+        "metrics": predictions.metrics(study.schema.task),
         **more,
     }
     write_result(folder.result, result)
@@ -131,15 +130,15 @@ def preload(*loaders: Loader) -> None:
         loader.preload()
 
 
-def describe(kind: str, prepared: Prepared, model: dict[str, Any]) -> dict[str, Any]:
+def describe(kind: str, study: Study, model: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint says of itself."""
     return {
         "kind": kind,
-        "schema": prepared.schema.to_dict(),
+        "schema": study.schema.to_dict(),
         "model": _plain(model),
-        "data": _plain(asdict(prepared.config)),
-        "split_digest": prepared.split_digest,
-        "label_digest": prepared.label_digest,
+        "data": _plain(asdict(study.config)),
+        "split_digest": study.split_digest,
+        "label_digest": study.label_digest,
     }
 
 

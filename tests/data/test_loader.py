@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from pkdot.data.batch import Batch, Modality, Record, Schema
-from pkdot.data.loader import Loader, SampleCache, collate, sample_generator
+from pkdot.data.loader import Loader, collate, sample_generator
+from pkdot.data.memory import SampleMemory
 from pkdot.tasks import Task
 
 SCHEMA = Schema(
@@ -136,13 +137,13 @@ def test_skipped_batches_are_not_read() -> None:
     assert dataset.reads == list(range(16, 23))
 
 
-def test_workers_and_cache_change_nothing() -> None:
+def test_workers_and_memory_change_nothing() -> None:
     settings = {"shuffle": True, "augment": True, "seed": 5}
     plain = loader_of(Toy(), **settings)
-    cached = loader_of(Toy(), cache=SampleCache(1), **settings)
+    cached = loader_of(Toy(), memory=SampleMemory(1), **settings)
     for epoch in (0, 1):
         assert_same(plain.epoch(epoch), cached.epoch(epoch))
-        assert_same(plain.epoch(epoch), loader_of(Toy(), workers=2, cache=cached.cache, **settings).epoch(epoch))
+        assert_same(plain.epoch(epoch), loader_of(Toy(), workers=2, memory=cached.memory, **settings).epoch(epoch))
 
 
 def test_loading_leaves_torchs_own_stream_alone() -> None:
@@ -243,14 +244,14 @@ def test_a_bad_sample_among_those_read_together_is_named(name: str, tensor: Tens
     with pytest.raises(ValueError, match=f"sample 'r7', modality '{name}': {message}"):
         list(loader_of(Together(name, tensor)).epoch(0))
     with pytest.raises(ValueError, match=f"sample 'r7', modality '{name}': {message}"):
-        loader_of(Together(name, tensor), cache=SampleCache(1)).preload()
+        loader_of(Together(name, tensor), memory=SampleMemory(1)).preload()
 
 
 def test_what_is_read_together_is_looked_at_before_and_not_kept() -> None:
-    loader = loader_of(Together(), cache=SampleCache(1))
+    loader = loader_of(Together(), memory=SampleMemory(1))
     loader.preload()
     assert sorted(index for call in loader.dataset.calls for index in call) == list(range(23))  # type: ignore[attr-defined]
-    assert len(loader.cache) == 0
+    assert len(loader.memory) == 0
 
 
 def test_augmentation_takes_samples_one_by_one() -> None:
@@ -259,54 +260,54 @@ def test_augmentation_takes_samples_one_by_one() -> None:
     assert dataset.calls == []
 
 
-def test_the_cache_is_read_instead_of_the_disk() -> None:
+def test_the_memory_is_read_instead_of_the_disk() -> None:
     dataset = Toy()
-    loader = loader_of(dataset, cache=SampleCache(1))
+    loader = loader_of(dataset, memory=SampleMemory(1))
     list(loader.epoch(0))
     list(loader.epoch(1))
     assert sorted(dataset.reads) == list(range(23))
 
 
-def test_the_cache_keeps_within_its_limit() -> None:
+def test_the_memory_keeps_within_its_limit() -> None:
     dataset = Toy()
-    cache = SampleCache(2 * KILOBYTE)
-    list(loader_of(dataset, cache=cache).epoch(0))
-    assert 0 < len(cache) < 23
-    assert 2048 - SAMPLE_BYTES < cache.used_bytes <= 2048
-    assert not cache.add(99, dataset.read(1) | dataset.read(2) | {"more": torch.zeros(2048)})
+    memory = SampleMemory(2 * KILOBYTE)
+    list(loader_of(dataset, memory=memory).epoch(0))
+    assert 0 < len(memory) < 23
+    assert 2048 - SAMPLE_BYTES < memory.used_bytes <= 2048
+    assert not memory.add(99, dataset.read(1) | dataset.read(2) | {"more": torch.zeros(2048)})
 
 
-def test_a_sample_counts_once_in_the_cache() -> None:
-    cache = SampleCache(1)
-    assert cache.add(3, {"x": torch.zeros(4)})
-    assert cache.add(3, {"x": torch.zeros(4)})
-    assert cache.used_bytes == 16
+def test_a_sample_counts_once_in_memory() -> None:
+    memory = SampleMemory(1)
+    assert memory.add(3, {"x": torch.zeros(4)})
+    assert memory.add(3, {"x": torch.zeros(4)})
+    assert memory.used_bytes == 16
 
 
 def test_preloading_reads_everything_once_and_finds_bad_samples() -> None:
     dataset = Toy()
-    loader = loader_of(dataset, cache=SampleCache(1))
+    loader = loader_of(dataset, memory=SampleMemory(1))
     loader.preload()
     loader.preload()
     list(loader.epoch(0))
     assert dataset.reads == list(range(23))
     with pytest.raises(ValueError, match="sample 'r7'"):
-        loader_of(Broken("pulse", torch.zeros(2)), cache=SampleCache(1)).preload()
+        loader_of(Broken("pulse", torch.zeros(2)), memory=SampleMemory(1)).preload()
 
 
-def test_preloading_stops_where_the_cache_is_full() -> None:
+def test_preloading_stops_where_the_memory_is_full() -> None:
     dataset = Toy()
-    loader_of(dataset, cache=SampleCache(KILOBYTE)).preload()
+    loader_of(dataset, memory=SampleMemory(KILOBYTE)).preload()
     assert len(dataset.reads) < 6
     dataset.reads.clear()
-    loader_of(dataset, cache=SampleCache(0)).preload()
+    loader_of(dataset, memory=SampleMemory(0)).preload()
     assert dataset.reads == []
 
 
-def test_a_pickled_cache_leaves_its_samples_behind() -> None:
-    cache = SampleCache(1)
-    cache.add(0, {"x": torch.zeros(100)})
-    copy = pickle.loads(pickle.dumps(cache))
+def test_a_pickled_memory_leaves_its_samples_behind() -> None:
+    memory = SampleMemory(1)
+    memory.add(0, {"x": torch.zeros(100)})
+    copy = pickle.loads(pickle.dumps(memory))
     assert (len(copy), copy.used_bytes, copy.limit_mb) == (0, 0, 1)
 
 

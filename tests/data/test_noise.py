@@ -7,7 +7,7 @@ from pkdot.config import DataConfig, OptimConfig
 from pkdot.data import open_dataset
 from pkdot.data.batch import ReadsTogether
 from pkdot.data.noise import with_label_noise
-from pkdot.training.preparation import Prepared, prepare
+from pkdot.data.study import Study, open_study
 from tests.support import write_vectors
 
 
@@ -52,8 +52,8 @@ def test_the_values_of_a_regression_change_places(tmp_path: Path) -> None:
 
 
 def test_noise_hits_labelled_training_samples_only_and_is_part_of_the_label_digest(source: str) -> None:
-    clean = prepare(DataConfig(source=source, labels=0.5), OptimConfig(), 0)
-    noisy = prepare(DataConfig(source=source, labels=0.5, label_noise=0.9), OptimConfig(), 0)
+    clean = open_study(DataConfig(source=source, labels=0.5), OptimConfig(), 0)
+    noisy = open_study(DataConfig(source=source, labels=0.5, label_noise=0.9), OptimConfig(), 0)
     known = set(clean.splits.train[clean.labelled[clean.splits.train]].tolist())
     pairs = zip(clean.dataset.records, noisy.dataset.records, strict=True)
     assert {i for i, (a, b) in enumerate(pairs) if a != b} <= known
@@ -62,14 +62,14 @@ def test_noise_hits_labelled_training_samples_only_and_is_part_of_the_label_dige
 
 
 def test_labels_and_noise_are_drawn_anew_on_the_same_split(source: str) -> None:
-    def prepared(label_seed: int | None) -> Prepared:
-        return prepare(
+    def study(label_seed: int | None) -> Study:
+        return open_study(
             DataConfig(source=source, labels=0.5, label_noise=0.5, split_seed=3, label_seed=label_seed),
             OptimConfig(),
             0,
         )
 
-    default, same, other = (prepared(seed) for seed in (None, 3, 4))
+    default, same, other = (study(seed) for seed in (None, 3, 4))
     assert default.label_digest == same.label_digest != other.label_digest
     assert default.split_digest == other.split_digest
     assert (default.labelled != other.labelled).any()

@@ -12,8 +12,8 @@ import pytest
 from pkdot.comparison.execution import READ_AHEAD
 from pkdot.config import DataConfig, OptimConfig
 from pkdot.data import read_ahead as inheritance
-from pkdot.data.read_ahead import cache_for, read_ahead
-from pkdot.training.preparation import prepare
+from pkdot.data.read_ahead import memory_for, read_ahead
+from pkdot.data.study import open_study
 from tests.support import write_vectors
 
 TOML = """
@@ -53,16 +53,16 @@ def test_what_was_read_ahead_is_not_read_again(config: DataConfig) -> None:
     for path in Path(config.source).glob("*.npy"):
         np.save(path, np.full(2**16, -1.0, np.float32))
     for fold in (0, 1):
-        prepared = prepare(replace(config, folds=3, fold=fold, labels=0.5, label_seed=fold), OptimConfig(), seed=fold)
-        (batch,) = prepared.test().epoch(0)
-        assert batch.modalities["signal"][:, 0].tolist() == prepared.splits.test.tolist()
+        study = open_study(replace(config, folds=3, fold=fold, labels=0.5, label_seed=fold), OptimConfig(), seed=fold)
+        (batch,) = study.test().epoch(0)
+        assert batch.modalities["signal"][:, 0].tolist() == study.splits.test.tolist()
 
 
 def test_other_samples_are_read_by_the_run_itself(config: DataConfig) -> None:
     assert read_ahead(config)
-    assert len(cache_for(config)) == 12
-    assert len(cache_for(replace(config, frames=3))) == 0
-    assert len(cache_for(replace(config, source="elsewhere"))) == 0
+    assert len(memory_for(config)) == 12
+    assert len(memory_for(replace(config, frames=3))) == 0
+    assert len(memory_for(replace(config, source="elsewhere"))) == 0
 
 
 def test_sets_that_do_not_fit_beside_each_other_are_left_to_the_runs(config: DataConfig) -> None:
@@ -74,16 +74,16 @@ def test_sets_that_do_not_fit_beside_each_other_are_left_to_the_runs(config: Dat
 
 def test_a_set_is_read_ahead_once(config: DataConfig) -> None:
     assert read_ahead(config)
-    kept = cache_for(config)
+    kept = memory_for(config)
     assert read_ahead(replace(config, folds=3, fold=1))
-    assert cache_for(config) is kept
+    assert memory_for(config) is kept
 
 
 def test_what_cannot_be_read_is_left_for_the_runs_to_tell(config: DataConfig) -> None:
     (Path(config.source) / "7.npy").write_bytes(b"noise")
     assert not read_ahead(config)
     assert not read_ahead(replace(config, source="nowhere"))
-    assert len(cache_for(config)) == 0
+    assert len(memory_for(config)) == 0
 
 
 def test_arrays_need_not_be_read_ahead(tmp_path: Path) -> None:
@@ -94,8 +94,8 @@ def test_the_server_of_processes_reads_what_it_is_told(config: DataConfig) -> No
     program = (
         "import pkdot.comparison.preloaded, sys\n"
         "from pkdot.config import DataConfig\n"
-        "from pkdot.data.read_ahead import cache_for\n"
-        "print(len(cache_for(DataConfig(source=sys.argv[1]))))\n"
+        "from pkdot.data.read_ahead import memory_for\n"
+        "print(len(memory_for(DataConfig(source=sys.argv[1]))))\n"
     )
     environment = {**os.environ, READ_AHEAD: json.dumps([asdict(config)], default=str)}
     command = [sys.executable, "-c", program, config.source]

@@ -8,10 +8,10 @@ from torch import nn
 
 from pkdot.cli import distill as distill_command
 from pkdot.config import EvaluateConfig, StudentRunConfig, TeacherRunConfig
+from pkdot.data.study import open_study
 from pkdot.teachers import TEACHERS
 from pkdot.training import device, reevaluation, teacher
 from pkdot.training.device import check_one_process, find_device, repeatable
-from pkdot.training.preparation import prepare
 from pkdot.training.reevaluation import evaluate
 from pkdot.training.student import distill, train_student
 from pkdot.training.teacher import train_teacher
@@ -54,7 +54,7 @@ def test_a_trainer_leaves_torch_as_it_was(
     assert result.teacher is not None
     assert seen == [(True, True, 2), (True, True, 2)]
     config.teacher = result.teacher.folder.path
-    train_student(config, prepare(config.data, config.optim, 0))
+    train_student(config, open_study(config.data, config.optim, 0))
     assert settings() == before
     evaluate(EvaluateConfig(result.student.folder.path))
     assert settings() == before
@@ -129,7 +129,7 @@ def test_every_trainer_refuses_several_processes_before_it_writes(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     config = (teacher_config if trainer is train_teacher else student_config)(data, tmp_path / "runs")
-    more = [prepare(config.data, config.optim, 0)] if trainer is train_student else []
+    more = [open_study(config.data, config.optim, 0)] if trainer is train_student else []
     with pytest.raises(ValueError, match="torchrun started 2 processes"):
         trainer(config, *more)
     assert not (tmp_path / "runs").exists()

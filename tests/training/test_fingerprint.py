@@ -9,9 +9,9 @@ import pytest
 
 from pkdot.config import StudentRunConfig
 from pkdot.data.splits import Splits
+from pkdot.data.study import Study, open_study
 from pkdot.training.find_teacher import as_teacher, teacher_digest
 from pkdot.training.fingerprint import student_fingerprint, teacher_fingerprint
-from pkdot.training.preparation import Prepared, prepare
 from pkdot.training.teacher import RunResult
 from tests.support import student_config, write_vectors
 
@@ -57,12 +57,12 @@ def changed(config: StudentRunConfig, setting: str, value: object) -> StudentRun
     return replace(config, **{section: replace(getattr(config, section), **{name: value})})
 
 
-def digests(config: StudentRunConfig, prepared: Prepared | None = None, teacher: str = "t") -> tuple[str, str]:
+def digests(config: StudentRunConfig, study: Study | None = None, teacher: str = "t") -> tuple[str, str]:
     """Of the student's run, and of its teacher's."""
-    prepared = prepared or prepare(config.data, config.optim, config.run.seed)
+    study = study or open_study(config.data, config.optim, config.run.seed)
     return (
-        student_fingerprint(config, prepared, teacher).digest,
-        teacher_fingerprint(as_teacher(config), prepared).digest,
+        student_fingerprint(config, study, teacher).digest,
+        teacher_fingerprint(as_teacher(config), study).digest,
     )
 
 
@@ -85,7 +85,7 @@ def test_what_changes_no_result_changes_no_fingerprint(config: StudentRunConfig,
 
 
 def test_each_thing_that_is_known_of_the_data_counts_by_itself(config: StudentRunConfig) -> None:
-    plain = prepare(config.data, config.optim, 0)
+    plain = open_study(config.data, config.optim, 0)
     splits = plain.splits
     swapped = replace(plain, splits=Splits(splits.train, splits.test, splits.val))
     labelled = np.array(plain.labelled)
@@ -93,7 +93,7 @@ def test_each_thing_that_is_known_of_the_data_counts_by_itself(config: StudentRu
     fewer = replace(plain, labelled=labelled)
     assert swapped.label_digest == plain.label_digest != fewer.label_digest
     assert fewer.split_digest == plain.split_digest != swapped.split_digest
-    found = [digests(config, prepared) for prepared in (plain, swapped, fewer)]
+    found = [digests(config, study) for study in (plain, swapped, fewer)]
     assert len({student for student, _ in found}) == len({teacher for _, teacher in found}) == 3
 
 

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pkdot.data.study import open_study
 from pkdot.training.distillation import Distillation
 from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.objectives import StudentObjective
 from pkdot.training.pictures import StructurePictures, heat, side_by_side
-from pkdot.training.preparation import prepare
 from pkdot.training.run_folder import RunFolder
 from pkdot.training.teacher import RunResult
 from tests.support import student_config
@@ -43,12 +43,12 @@ def test_pictures_have_the_similarities_of_each_model_sorted_by_class(
 ) -> None:
     config = student_config(vectors, tmp_path, teacher=teacher.folder.path, method="ot", topk=3)
     config = replace(config, run=replace(config.run, picture_epochs=2))
-    prepared, frozen = prepare(config.data, config.optim, 0), FrozenTeacher.load(teacher.folder.path, CPU)
-    task, validation = prepared.schema.task, prepared.validation()
+    study, frozen = open_study(config.data, config.optim, 0), FrozenTeacher.load(teacher.folder.path, CPU)
+    task, validation = study.schema.task, study.validation()
     distillation = Distillation({}, {}, task, rows={})
     student = Model("weak")
     objective = StudentObjective(student, task, ("weak",), validation, CPU, distillation=distillation, teacher=frozen)
-    pictures = StructurePictures(frozen, objective, prepared, ("weak",), config, CPU)
+    pictures = StructurePictures(frozen, objective, study, ("weak",), config, CPU)
     (batch,) = validation.epoch(0)
     order = torch.tensor(sorted(range(len(batch.ids)), key=lambda row: (int(batch.target[row]), row)))
     before = similarities(student(batch.modalities).embedding[order])

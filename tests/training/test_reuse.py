@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pkdot.config import StudentRunConfig
+from pkdot.data.study import open_study
 from pkdot.storage import FolderInUse, locked
 from pkdot.training import loop
 from pkdot.training.find_teacher import as_teacher
@@ -19,7 +20,6 @@ from pkdot.training.fingerprint import (
     student_fingerprint,
     teacher_fingerprint,
 )
-from pkdot.training.preparation import prepare
 from pkdot.training.student import distill
 from pkdot.training.teacher import RunResult, train_teacher
 from tests.support import student_config, teacher_config, write_vectors
@@ -36,13 +36,13 @@ def flip_a_byte(path: Path) -> None:
 
 
 def student_of(config: StudentRunConfig, teacher: str = "t") -> Fingerprint:
-    prepared = prepare(config.data, config.optim, config.run.seed)
-    return student_fingerprint(config, prepared, teacher)
+    study = open_study(config.data, config.optim, config.run.seed)
+    return student_fingerprint(config, study, teacher)
 
 
 def teacher_of(config: StudentRunConfig) -> Fingerprint:
-    prepared = prepare(config.data, config.optim, config.run.seed)
-    return teacher_fingerprint(as_teacher(config), prepared)
+    study = open_study(config.data, config.optim, config.run.seed)
+    return teacher_fingerprint(as_teacher(config), study)
 
 
 SETTINGS: dict[str, tuple[Callable[[StudentRunConfig], object], bool, bool]] = {

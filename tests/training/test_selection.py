@@ -11,37 +11,37 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pkdot.config import StudentRunConfig, TeacherRunConfig
+from pkdot.data.study import Study, open_study
 from pkdot.students import STUDENTS
 from pkdot.teachers import TEACHERS
 from pkdot.training.objectives import TeacherObjective
-from pkdot.training.preparation import Prepared, prepare
 from pkdot.training.run_folder import RunFolder
 from pkdot.training.student import StudentResult, distill
 from pkdot.training.teacher import RunResult, train_teacher
 from tests.support import student_config, teacher_config, write_vectors
 
 
-def answers(config: TeacherRunConfig | StudentRunConfig, folder: RunFolder) -> tuple[Prepared, torch.Tensor]:
+def answers(config: TeacherRunConfig | StudentRunConfig, folder: RunFolder) -> tuple[Study, torch.Tensor]:
     """The saved model's answers to the test split, one sample after the other, without the package's loop or loader."""
-    prepared = prepare(config.data, config.optim, 0)
+    study = open_study(config.data, config.optim, 0)
     student = isinstance(config, StudentRunConfig)
     kinds, kind = (STUDENTS, config.model.student) if student else (TEACHERS, config.model.teacher)
-    model = kinds[kind](prepared.schema, config.model)
+    model = kinds[kind](study.schema, config.model)
     model.load_state_dict(load_file(folder.best))
     model.eval()
-    names = prepared.schema.prevalent if student else tuple(prepared.schema.modalities)
+    names = study.schema.prevalent if student else tuple(study.schema.modalities)
     data = Path(config.data.source)
     with torch.no_grad():
         found = [
             model({name: torch.from_numpy(np.load(data / f"{name}.npy")[index])[None] for name in names}).prediction
-            for index in prepared.splits.test
+            for index in study.splits.test
         ]
-    return prepared, torch.cat(found)
+    return study, torch.cat(found)
 
 
 def assert_reported(config: TeacherRunConfig | StudentRunConfig, run: RunResult) -> None:
-    prepared, logits = answers(config, run.folder)
-    records = prepared.records(prepared.splits.test)
+    study, logits = answers(config, run.folder)
+    records = study.records(study.splits.test)
     truth = np.array([int(record.target[0]) for record in records])  # type: ignore[index]
     chosen = logits.argmax(1).numpy()
     assert run.metrics["accuracy"] == pytest.approx((chosen == truth).mean())
@@ -80,15 +80,13 @@ def test_validation_scores_are_those_of_the_validation_split(vectors: Path, tmp_
     config = teacher_config(vectors, tmp_path)
     config.optim.epochs = 1
     run = train_teacher(config)
-    prepared = prepare(config.data, config.optim, 0)
-    model = TEACHERS[config.model.teacher](prepared.schema, config.model)
+    study = open_study(config.data, config.optim, 0)
+    model = TEACHERS[config.model.teacher](study.schema, config.model)
     model.load_state_dict(load_file(run.folder.best))
-    arrays = {
-        name: torch.from_numpy(np.load(vectors / f"{name}.npy")[prepared.splits.val]) for name in ("weak", "strong")
-    }
+    arrays = {name: torch.from_numpy(np.load(vectors / f"{name}.npy")[study.splits.val]) for name in ("weak", "strong")}
     with torch.no_grad():
         logits = model.eval()(arrays).prediction
-    truth = torch.tensor([int(record.target[0]) for record in prepared.records(prepared.splits.val)])  # type: ignore[index]
+    truth = torch.tensor([int(record.target[0]) for record in study.records(study.splits.val)])  # type: ignore[index]
     told = run.result["validation"]
     assert told["score"] == told["accuracy"] == pytest.approx(float((logits.argmax(1) == truth).float().mean()))
     assert told["loss"] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, truth)), rel=1e-4)
@@ -146,8 +144,8 @@ def test_what_may_not_be_seen_changes_no_weight(vectors: Path, tmp_path: Path, s
     """Neither the test split's values and answers, nor the answers of samples whose label is not given."""
     config = student_config(vectors, tmp_path / "runs", method="kd")
     config.data.labels = 0.5
-    prepared = prepare(config.data, config.optim, 0)
-    hidden = prepared.splits.test if split == "test" else np.flatnonzero(~prepared.labelled)
+    study = open_study(config.data, config.optim, 0)
+    hidden = study.splits.test if split == "test" else np.flatnonzero(~study.labelled)
     other = changed(vectors, "weak", tmp_path / "other", hidden if split == "test" else np.array([], int))
     lines = (other / "samples.csv").read_text().splitlines()
     for index in hidden:

@@ -6,9 +6,9 @@ import pytest
 
 from pkdot.config import TeacherRunConfig
 from pkdot.data.manifest import Manifest
+from pkdot.data.study import open_study
 from pkdot.training import loop
 from pkdot.training.logbook import read_rows
-from pkdot.training.preparation import prepare
 from pkdot.training.teacher import RunResult, train_teacher
 from tests.support import run_files, teacher_config, write_vectors
 
@@ -61,8 +61,8 @@ def test_test_data_are_read_only_after_the_model_is_selected(
     vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = teacher_config(vectors, tmp_path)
-    prepared = prepare(config.data, config.optim, 0)
-    test = set(prepared.splits.test.tolist())
+    study = open_study(config.data, config.optim, 0)
+    test = set(study.splits.test.tolist())
     events: list[str] = []
     read, read_together, fit = Manifest.read, Manifest.read_together, loop.fit
 

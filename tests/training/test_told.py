@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from pkdot.data.batch import Batch
+from pkdot.data.study import open_study
 from pkdot.model import Output
 from pkdot.tasks import Task
 from pkdot.training.distillation import Distillation
 from pkdot.training.frozen import FrozenTeacher
-from pkdot.training.preparation import prepare
 from pkdot.training.student import distill
 from pkdot.training.teacher import train_teacher
+from tests.data.test_study import write_signals
 from tests.support import student_config, teacher_config
-from tests.training.test_preparation import write_signals
 from tests.training.toys import SCHEMA, InMemory, Model, loader_of
 
 CPU = torch.device("cpu")
@@ -89,7 +89,7 @@ def test_the_teacher_sees_samples_as_they_are_unless_it_is_to_see_what_the_stude
 
     monkeypatch.setattr(Distillation, "forward", watched)
     distill(config)
-    clean = FrozenTeacher.load(teacher, CPU).predict(prepare(config.data, config.optim, 0).train_clean())
+    clean = FrozenTeacher.load(teacher, CPU).predict(open_study(config.data, config.optim, 0).train_clean())
     rows = dict(zip(clean.ids, clean.embedding, strict=True))
     as_it_is = [torch.allclose(embedding, rows[name], atol=1e-5) for name, embedding in known]
     assert len(known) >= 2 * len(rows)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pkdot.config import DataConfig, OptimConfig
 from pkdot.data.loader import Loader
-from pkdot.training.preparation import Prepared, check_schema, prepare
+from pkdot.data.study import Study, check_schema, open_study
 from tests.support import write_vectors
 
 SUBJECTS = 10
@@ -34,9 +34,9 @@ def signals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_signals(tmp_path_factory.mktemp("data") / "toy")
 
 
-def prepared_of(data: Path, **settings: object) -> Prepared:
+def study_of(data: Path, **settings: object) -> Study:
     usual: dict[str, object] = {"source": str(data), "labels": 0.5}
-    return prepare(DataConfig(**(usual | settings)), OptimConfig(batch_size=7), seed=3)  # type: ignore[arg-type]
+    return open_study(DataConfig(**(usual | settings)), OptimConfig(batch_size=7), seed=3)  # type: ignore[arg-type]
 
 
 def read(loader: Loader, epoch: int = 0) -> dict[str, tuple[Tensor, Tensor, int, bool]]:
@@ -57,32 +57,32 @@ def as_on_the_disk(data: Path, name: str) -> tuple[Tensor, Tensor]:
 
 
 def test_each_loader_reads_all_of_its_own_split_and_nothing_else(signals: Path) -> None:
-    prepared = prepared_of(signals)
-    parts = {"train": prepared.train, "val": prepared.validation, "test": prepared.test}
+    study = study_of(signals)
+    parts = {"train": study.train, "val": study.validation, "test": study.test}
     seen = {}
     for name, make in parts.items():
-        expected = [prepared.dataset.records[i].id for i in getattr(prepared.splits, name)]
+        expected = [study.dataset.records[i].id for i in getattr(study.splits, name)]
         seen[name] = list(read(make()))
         assert sorted(seen[name]) == sorted(expected)
         assert (seen[name] == expected) == (name != "train"), "shuffled in training alone"
-    assert list(read(prepared.train_clean())) == sorted(seen["train"])
+    assert list(read(study.train_clean())) == sorted(seen["train"])
     assert sorted(name for names in seen.values() for name in names) == [f"s{i:03d}" for i in range(6 * SUBJECTS)]
-    assert list(read(prepared.train(), epoch=1)) != seen["train"]
+    assert list(read(study.train(), epoch=1)) != seen["train"]
 
 
 def test_training_samples_are_augmented_and_no_others(signals: Path) -> None:
-    prepared = prepared_of(signals)
+    study = study_of(signals)
     loaders = (
-        prepared.train_clean(),
-        prepared.validation(),
-        prepared.test(),
-        prepared_of(signals, augment=False).train(),
+        study.train_clean(),
+        study.validation(),
+        study.test(),
+        study_of(signals, augment=False).train(),
     )
     for loader in loaders:
         for name, (weak, strong, *_) in read(loader).items():
             assert torch.equal(weak, as_on_the_disk(signals, name)[0])
             assert torch.equal(strong, as_on_the_disk(signals, name)[1])
-    first, second = read(prepared.train()), read(prepared.train(), epoch=1)
+    first, second = read(study.train()), read(study.train(), epoch=1)
     for name, (weak, strong, *_) in first.items():
         for given, clean in zip((weak, strong), as_on_the_disk(signals, name), strict=True):
             assert not torch.equal(given, clean)
@@ -90,27 +90,27 @@ def test_training_samples_are_augmented_and_no_others(signals: Path) -> None:
 
 
 def test_a_label_is_known_where_it_may_be_and_nowhere_else(signals: Path) -> None:
-    prepared = prepared_of(signals)
-    truth = {record.id: record.target for record in prepared.dataset.records}
-    subject = {record.id: record.subject for record in prepared.dataset.records}
-    for loader in (prepared.train(), prepared.train_clean()):
+    study = study_of(signals)
+    truth = {record.id: record.target for record in study.dataset.records}
+    subject = {record.id: record.subject for record in study.dataset.records}
+    for loader in (study.train(), study.train_clean()):
         found = read(loader)
         knowing = {subject[name] for name, (*_, labelled) in found.items() if labelled}
         assert len(knowing) == round(0.5 * len({subject[name] for name in found}))
         for name, (_, _, target, labelled) in found.items():
             assert labelled == (truth[name] is not None and subject[name] in knowing)
             assert target == (truth[name][0] if labelled else 0)  # type: ignore[index]
-    for loader in (prepared.validation(), prepared.test()):
+    for loader in (study.validation(), study.test()):
         for name, (_, _, target, labelled) in read(loader).items():
             assert labelled == (truth[name] is not None)
             assert target == (truth[name] or (0.0,))[0]
-    assert prepared.label_share == np.mean([labelled for *_, labelled in read(prepared.train_clean()).values()])
+    assert study.label_share == np.mean([labelled for *_, labelled in read(study.train_clean()).values()])
 
 
 def test_labels_are_kept_by_sample_where_that_is_asked_for(signals: Path) -> None:
-    prepared = prepared_of(signals, labels_by="sample", labels=0.4)
-    found = read(prepared.train_clean())
-    subject = {record.id: record.subject for record in prepared.dataset.records}
+    study = study_of(signals, labels_by="sample", labels=0.4)
+    found = read(study.train_clean())
+    subject = {record.id: record.subject for record in study.dataset.records}
     shares = {
         person: np.mean([known for name, (*_, known) in found.items() if subject[name] == person])
         for person in {subject[name] for name in found}
@@ -120,8 +120,8 @@ def test_labels_are_kept_by_sample_where_that_is_asked_for(signals: Path) -> Non
 
 def test_seeds_of_split_and_labels_are_two_things(signals: Path) -> None:
     def known(**seeds: int) -> tuple[list[str], list[str]]:
-        prepared = prepared_of(signals, **seeds)
-        found = read(prepared.train_clean())
+        study = study_of(signals, **seeds)
+        found = read(study.train_clean())
         return list(found), [name for name, (*_, labelled) in found.items() if labelled]
 
     (split, labels), (same_split, other_labels) = known(), known(label_seed=5)
@@ -132,23 +132,23 @@ def test_seeds_of_split_and_labels_are_two_things(signals: Path) -> None:
 
 
 def test_a_heads_units_are_those_of_the_labels_that_training_knows(tmp_path: Path) -> None:
-    prepared = prepared_of(write_signals(tmp_path / "value", task="regression"))
-    known = prepared.splits.train[prepared.labelled[prepared.splits.train]]
-    values = np.array([prepared.dataset.records[i].target for i in known], dtype=float)
-    assert 0 < len(values) < len(prepared.splits.train)
-    task = prepared.schema.task
+    study = study_of(write_signals(tmp_path / "value", task="regression"))
+    known = study.splits.train[study.labelled[study.splits.train]]
+    values = np.array([study.dataset.records[i].target for i in known], dtype=float)
+    assert 0 < len(values) < len(study.splits.train)
+    task = study.schema.task
     assert task.center == pytest.approx(values.mean(0))
     assert task.spread == pytest.approx(values.std(0))
 
 
 def test_digests_tell_one_split_and_one_choice_of_labels_from_another(signals: Path) -> None:
-    plain = prepared_of(signals)
-    splits = {prepared_of(signals, split_seed=seed).split_digest for seed in range(4)}
-    labels = {prepared_of(signals, label_seed=seed).label_digest for seed in (0, 5)}
-    labels |= {prepared_of(signals, **more).label_digest for more in ({"labels": 1.0}, {"label_noise": 0.9})}  # type: ignore[arg-type]
+    plain = study_of(signals)
+    splits = {study_of(signals, split_seed=seed).split_digest for seed in range(4)}
+    labels = {study_of(signals, label_seed=seed).label_digest for seed in (0, 5)}
+    labels |= {study_of(signals, **more).label_digest for more in ({"labels": 1.0}, {"label_noise": 0.9})}  # type: ignore[arg-type]
     assert len(splits) == len(labels) == 4
-    assert prepared_of(signals).split_digest == plain.split_digest in splits
-    assert prepared_of(signals).label_digest == plain.label_digest in labels
+    assert study_of(signals).split_digest == plain.split_digest in splits
+    assert study_of(signals).label_digest == plain.label_digest in labels
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_split_without_a_label_is_refused(tmp_path: Path, empty: str, message:
     rows = [[name, who, "" if home[who] == empty else answer, home[who]] for name, who, answer in lines]
     (data / "samples.csv").write_text("\n".join(["id,subject,answer,split", *map(",".join, rows)]) + "\n")
     with pytest.raises(ValueError, match=message):
-        prepared_of(data, labels=1.0)
+        study_of(data, labels=1.0)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_split_without_a_label_is_refused(tmp_path: Path, empty: str, message:
     ],
 )
 def test_data_of_another_form_are_refused_by_name(tmp_path: Path, changed: dict[str, object], message: str) -> None:
-    first = prepared_of(write_vectors(tmp_path / "first")).schema
+    first = study_of(write_vectors(tmp_path / "first")).schema
     words = {name: value for name, value in changed.items() if name in ("names", "task")}
     other = write_vectors(tmp_path / "other", **words)  # type: ignore[arg-type]
     if "width" in changed:
@@ -193,7 +193,7 @@ def test_data_of_another_form_are_refused_by_name(tmp_path: Path, changed: dict[
     if "lacking" in changed:
         toml = toml.split("[modalities.strong]")[0].replace('["strong"]', "[]")
     (other / "dataset.toml").write_text(toml)
-    second = prepared_of(other).schema
+    second = study_of(other).schema
     with pytest.raises(ValueError, match=message):
         check_schema(Path("run"), first, second)
     check_schema(Path("run"), first, first)

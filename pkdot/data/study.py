@@ -1,12 +1,10 @@
-"""A data set made ready for training: split, labelled, and with a loader for each use."""
+"""A study: a data set that is split and labelled, with a loader for each use."""
 
 import hashlib
 import json
-import warnings
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,21 +12,18 @@ import torch
 from pkdot.config import DataConfig, OptimConfig
 from pkdot.data.batch import MultimodalDataset, Record, Schema
 from pkdot.data.content import Opened
-from pkdot.data.loader import Loader, SampleCache
+from pkdot.data.loader import Loader
+from pkdot.data.memory import SampleMemory
 from pkdot.data.noise import with_label_noise
-from pkdot.data.read_ahead import cache_for
+from pkdot.data.read_ahead import memory_for
 from pkdot.data.splits import Splits, labelled_mask, split_dataset
-from pkdot.metrics import unscorable
-from pkdot.training.advice import classes_without_samples, warn
-from pkdot.training.schedule import resolved
-
-FEW_LABELS_BALANCE, ALL_LABELS_BALANCE = 8.0, 0.5
-"""Factors on a balanced weight that served best with few and with all labels."""
 
 
 @dataclass
-class Prepared:
-    """What trainers share. Opening it reads records only; the test split's files are read through :meth:`test`.
+class Study:
+    """A data set with its splits and labels, as training, selection and testing use them.
+
+    Opening it reads records only; the test split's files are read through :meth:`test`.
 
     Attributes:
         opened: the data set as it is on the disk.
@@ -45,7 +40,7 @@ class Prepared:
     config: DataConfig
     batch_size: int
     seed: int
-    cache: SampleCache = field(repr=False)
+    memory: SampleMemory = field(repr=False)
 
     def train(self) -> Loader:
         """The training split: shuffled, augmented, unlabelled pairs included."""
@@ -73,7 +68,7 @@ class Prepared:
             shuffle=shuffle,
             augment=augment,
             workers=self.config.workers,
-            cache=self.cache,
+            memory=self.memory,
         )
 
     def records(self, indices: np.ndarray) -> list[Record]:
@@ -89,16 +84,6 @@ class Prepared:
     def label_share(self) -> float:
         """Share of the training samples that have a label."""
         return float(self.labelled[self.splits.train].mean())
-
-    def resolved(self, optim: OptimConfig) -> OptimConfig:
-        """The settings of the optimiser with numbers in place of "auto"."""
-        return resolved(optim, len(self.splits.train))
-
-    def balance(self, factor: float | Literal["auto"]) -> float:
-        """The factor on a balanced weight: few labels need more of the teacher."""
-        if factor != "auto":
-            return factor
-        return ALL_LABELS_BALANCE if self.label_share >= 0.5 else FEW_LABELS_BALANCE
 
     @property
     def content_digest(self) -> str:
@@ -117,24 +102,8 @@ class Prepared:
         labelled = self.splits.train[self.labelled[self.splits.train]]
         return _digest([[record.id, record.target] for record in self.records(labelled)])
 
-    def warn_of_classes(self) -> None:
-        """Say which classes no labelled training sample has."""
-        known = [target[0] for target in self.targets(self.splits.train)]
-        warn(classes_without_samples(self.schema.task.classes, known))
 
-    def warn_of_unscorable(self) -> None:
-        """Say where the task's metric cannot be computed, and what that means for the runs on this data."""
-        metric = self.schema.task.primary_metric
-        for name, indices, so in (
-            ("validation", self.splits.val, "the model was selected by its loss there"),
-            ("test", self.splits.test, "the 0 that stands for it says nothing"),
-        ):
-            if reason := unscorable(metric, np.array(self.targets(indices))):
-                told = f"{self.schema.name}: the {name} split has no {metric}, since {reason}: {so}."
-                warnings.warn(told, UserWarning, stacklevel=2)
-
-
-def prepare(data: DataConfig, optim: OptimConfig, seed: int, opened: Opened | None = None) -> Prepared:
+def open_study(data: DataConfig, optim: OptimConfig, seed: int, opened: Opened | None = None) -> Study:
     """Open a data set unless it is given, split and label it. Raises ``ValueError`` for what cannot be trained on."""
     opened = opened or Opened.of(data)
     dataset = opened.dataset
@@ -150,16 +119,16 @@ def prepare(data: DataConfig, optim: OptimConfig, seed: int, opened: Opened | No
     if schema.task.kind == "regression":
         known = [dataset.records[int(index)].target for index in splits.train if labelled[index]]
         schema = replace(schema, task=schema.task.with_units(torch.tensor(known)))
-    return Prepared(opened, dataset, schema, splits, labelled, data, optim.batch_size, seed, cache_for(data))
+    return Study(opened, dataset, schema, splits, labelled, data, optim.batch_size, seed, memory_for(data))
 
 
-def check_same_data(run: Path, schema: Schema, split_digest: str, prepared: Prepared) -> None:
+def check_same_data(run: Path, schema: Schema, split_digest: str, study: Study) -> None:
     """Raise ``ValueError`` unless a teacher read the same modalities and held out the same samples."""
-    check_schema(run, schema, prepared.schema)
-    if split_digest != prepared.split_digest:
+    check_schema(run, schema, study.schema)
+    if split_digest != study.split_digest:
         raise ValueError(
-            f"{run}: this teacher was trained on another data set or split than {prepared.config.source!r} with "
-            f"split_seed {prepared.config.split_seed}; it may have seen the test subjects."
+            f"{run}: this teacher was trained on another data set or split than {study.config.source!r} with "
+            f"split_seed {study.config.split_seed}; it may have seen the test subjects."
         )
 
 
