@@ -1,0 +1,43 @@
+"""The examples in docstrings: they run, and the rooms that users call have one for every public name."""
+
+import doctest
+import importlib
+import inspect
+from types import ModuleType
+
+import pytest
+
+from tests.house import sources
+
+WITH_EXAMPLES: list[str] = []
+"""Modules and packages in which every public function and class has an example."""
+SLOW_OR_OPTIONAL = ("pkdot.__main__", "pkdot.comparison.preloaded", "pkdot.transport.kernels")
+"""Not imported here: they run something, or need what may not be installed."""
+
+MODULES = sorted(name for name in sources() if not name.startswith(SLOW_OR_OPTIONAL))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    monkeypatch.chdir(str(tmp_path))
+    module = importlib.import_module(name)
+    parser, runner = doctest.DocTestFinder(exclude_empty=True), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    failed = [f"{test.name}" for test in parser.find(module, name) if runner.run(test).failed]
+    assert not failed
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith(tuple(WITH_EXAMPLES))])
+def test_every_public_name_has_an_example(name: str) -> None:
+    module = importlib.import_module(name)
+    assert [each for each, doc in _public(module) if ">>>" not in doc] == []
+
+
+def _public(module: ModuleType) -> list[tuple[str, str]]:
+    """Functions and classes that are defined in a module and whose names do not begin with a stroke."""
+    return [
+        (name, inspect.getdoc(value) or "")
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isfunction(value) or inspect.isclass(value))
+        and value.__module__ == module.__name__
+    ]
