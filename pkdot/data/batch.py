@@ -130,20 +130,6 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def to(self, device: torch.device | str) -> "Batch":
-        """The same batch on another device."""
-
-        def move(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
-
-        return Batch(
-            self.ids,
-            move(self.modalities),
-            move(self.present),
-            self.target.to(device, non_blocking=True),
-            self.labelled.to(device, non_blocking=True),
-        )
-
     def missing(self) -> dict[str, Tensor]:
         """The masks of those modalities that some samples lack: what a model takes as ``present``."""
         return {name: mask for name, mask in self.present.items() if not bool(mask.all())}
