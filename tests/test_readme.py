@@ -1,4 +1,4 @@
-"""What the README shows is run here as it stands there."""
+"""What the README and docs/ show is run here as it stands there."""
 
 import os
 import re
@@ -8,19 +8,21 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
-from pkdot.config import DataConfig
+from pkdot.config import DataConfig, ModelConfig, OptimConfig
 from pkdot.data import open_dataset
+from pkdot.training.student import StudentResult
 from tests.support import metrics_of, write_vectors
 
 ROOT = Path(__file__).parents[1]
 
 
-def blocks(language: str) -> list[str]:
-    """The README's fenced blocks of a language, in order."""
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+def blocks(language: str, page: str = "README.md") -> list[str]:
+    """A page's fenced blocks of a language, in order."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
 def test_the_loss_in_somebody_elses_loop_reaches_the_student() -> None:
@@ -40,7 +42,7 @@ def test_the_loss_in_somebody_elses_loop_reaches_the_student() -> None:
 
 
 def test_the_own_loss_is_one_short_file_and_trains(tmp_path: Path) -> None:
-    (script,) = [block for block in blocks("python") if "LOSSES[" in block]
+    (script,) = blocks("python", "docs/extend.md")
     assert len([line for line in script.splitlines() if line.strip()]) <= 15
     (tmp_path / "mine.py").write_text(script)
     data = write_vectors(tmp_path / "data")
@@ -59,8 +61,9 @@ def test_the_own_loss_is_one_short_file_and_trains(tmp_path: Path) -> None:
     assert metrics_of(run)["method"] == "centroid"
 
 
-def test_the_manifest_opens(tmp_path: Path) -> None:
-    (manifest,) = blocks("toml")
+@pytest.mark.parametrize("page", ["README.md", "docs/own-data.md"])
+def test_the_manifest_opens(page: str, tmp_path: Path) -> None:
+    (manifest,) = blocks("toml", page)
     classes = tomllib.loads(manifest)["classes"]
     (tmp_path / "dataset.toml").write_text(manifest)
     rows = [f"s{i},p{i % 5},{classes[i % 3]}" for i in range(15)]
@@ -72,7 +75,15 @@ def test_the_manifest_opens(tmp_path: Path) -> None:
     assert dataset.schema.prevalent == ("accelerometer",)
 
 
-def test_every_picture_is_there() -> None:
-    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert pictures
-    assert all((ROOT / picture).is_file() for picture in pictures)
+def test_distilling_from_python_prints_what_a_user_wants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (script,) = [block for block in blocks("python") if "distill(" in block]
+    write_vectors(tmp_path / "mydata")
+    monkeypatch.chdir(tmp_path)
+    short = OptimConfig(epochs=1, batch_size=16)
+    script = script.replace('source="mydata")', 'source="mydata"), optim=short, model=small')
+    names: dict[str, object] = {"short": short, "small": ModelConfig(width=8)}
+    exec(script, names)
+    result = names["result"]
+    assert isinstance(result, StudentResult)
+    assert result.control is not None
+    assert 0 <= result.student.metrics["accuracy"] <= 1
