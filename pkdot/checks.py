@@ -1,91 +1,118 @@
-"""Checks of what a user gave, each of which raises a ``ValueError`` in one line. Nothing here imports torch."""
+"""Checks of values that a user gave. Each raises a ``ValueError`` of one line. Nothing here imports torch."""
 
-import ast
 import difflib
 import math
 import os
-import sys
-import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
-from importlib.util import find_spec
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 
-def names_in(module: str, dictionary: str) -> tuple[str, ...]:
-    """The keys of a module-level dict literal, without importing the module: it may need torch, and help must not.
-
-    Once the module is imported its live dict is read instead, so that a user's own entry counts.
-    """
-    live = getattr(sys.modules.get(module), dictionary, None)
-    if live is not None:
-        return tuple(live)
-    spec = find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ValueError(f"no module {module!r}")
-    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
-        if not isinstance(node, ast.Assign | ast.AnnAssign):
-            continue
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        if isinstance(node.value, ast.Dict) and any(isinstance(t, ast.Name) and t.id == dictionary for t in targets):
-            return tuple(str(key.value) for key in node.value.keys if isinstance(key, ast.Constant))
-    raise ValueError(f"{module} has no dict literal {dictionary}")
-
-
 def check_choice(what: str, value: str, choices: Iterable[str]) -> None:
-    """Raise a ``ValueError`` that names the choices, and the one that was probably meant."""
+    """Raise ``ValueError`` unless ``value`` is one of ``choices``; a near choice is suggested.
+
+    >>> check_choice("method", "knd", ["none", "kd"])
+    Traceback (most recent call last):
+    ValueError: method 'knd' is not one of none, kd. Did you mean 'kd'?
+    """
     choices = list(choices)
     if value in choices:
         return
-    near = difflib.get_close_matches(value, choices, n=1)
+    near = difflib.get_close_matches(str(value), choices, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"{what} {value!r} is not one of {', '.join(choices)}.{hint}")
 
 
 def check_range(what: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
-    """Raise a ``ValueError`` unless ``low <= value <= high`` (``low < value`` if ``open_low``)."""
+    """Raise ``ValueError`` unless ``low <= value <= high``, or ``low < value <= high`` with ``open_low``.
+
+    >>> check_range("labels", 1.5, 0.0, 1.0)
+    Traceback (most recent call last):
+    ValueError: labels 1.5 is outside [0.0, 1.0].
+    """
     if not (low < value if open_low else low <= value) or not value <= high:
         raise ValueError(f"{what} {value} is outside {'(' if open_low else '['}{low}, {high}].")
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file that a flag names. Raises ``ValueError`` that names the file."""
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path}: not a file.")  # reading from a pipe or a device could take for ever
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not valid TOML ({error}).") from error
+def check_positive(**numbers: float) -> None:
+    """Raise ``ValueError`` unless all numbers are finite and above 0.
+
+    >>> check_positive(blur=0.1, tol=0.0)
+    Traceback (most recent call last):
+    ValueError: tol is 0.0; expected a finite number above 0.
+    """
+    for name, value in numbers.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} is {value}; expected a finite number above 0.")
+
+
+def check_not_negative(**numbers: float) -> None:
+    """Raise ``ValueError`` unless all numbers are finite and at least 0.
+
+    >>> check_not_negative(alpha=1.0, beta=-1.0)
+    Traceback (most recent call last):
+    ValueError: beta is -1.0; expected a finite number of at least 0.
+    """
+    for name, value in numbers.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value}; expected a finite number of at least 0.")
+
+
+def check_count(**numbers: int) -> None:
+    """Raise ``ValueError`` unless all are whole numbers of at least 1.
+
+    >>> check_count(samples=100, negatives=0)
+    Traceback (most recent call last):
+    ValueError: negatives is 0; expected a whole number of at least 1.
+    """
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1.")
+
+
+def check_type(what: str, value: object, kind: type) -> None:
+    """Raise ``ValueError`` unless ``value`` is a ``kind``.
+
+    >>> check_type("epochs", "many", int)
+    Traceback (most recent call last):
+    ValueError: epochs is 'many'; expected a whole number.
+    """
+    if not isinstance(value, kind):
+        raise ValueError(f"{what} is {value!r}; expected {type_in_words(kind)}.")
 
 
 def settle_types(settings: Any) -> None:
-    """Give each field of a dataclass the type that it is declared with: a text becomes a path, 1 becomes 1.0.
+    """Convert each field of a dataclass to its declared type: text becomes a path, and 1 becomes 1.0.
+
+    Meant for ``__post_init__``; the dataclass may be frozen.
 
     Raises:
-        ValueError: a value is of another type, or a number is not finite; the message names the field.
+        ValueError: a value has another type, or a number is not finite; the message names the field.
+
+    >>> from dataclasses import make_dataclass
+    >>> step = make_dataclass("Step", [("lr", float), ("epochs", int)])(1, 3)
+    >>> settle_types(step)
+    >>> step.lr
+    1.0
     """
     for part in fields(settings):
         try:
-            # Past a frozen dataclass's own lock, which is not shut before it is made.
+            # object.__setattr__ also writes to a frozen dataclass.
             object.__setattr__(settings, part.name, _settled(getattr(settings, part.name), part.type))
         except TypeError:
             value = getattr(settings, part.name)
             raise ValueError(f"{part.name} is {value!r}; expected {type_in_words(part.type)}.") from None
 
 
-def check_type(what: str, value: object, kind: type) -> None:
-    """Raise a ``ValueError`` unless ``value`` is a ``kind``."""
-    if not isinstance(value, kind):
-        raise ValueError(f"{what} is {value!r}; expected {type_in_words(kind)}.")
-
-
 def type_in_words(kind: Any) -> str:
-    """What a field takes, from its annotation: "a whole number or auto"."""
+    """Say what a field accepts, from its annotation.
+
+    >>> type_in_words(int | Literal["auto"])
+    'a whole number or auto'
+    """
     if get_origin(kind) is Annotated:
         return type_in_words(get_args(kind)[0])
     if get_origin(kind) is Literal:
@@ -142,11 +169,11 @@ _CASTS: dict[Any, tuple[str, Callable[[Any], Any]]] = {
     Path: ("a path", Path),
     NoneType: ("None", _nothing),
 }
-"""How a plain type is called, and what makes one of a value or raises ``TypeError``."""
+"""The name of each plain type in messages, and a function that converts to it or raises ``TypeError``."""
 
 
 def _settled(value: Any, kind: Any) -> Any:
-    """``value`` as a ``kind``. Raises ``TypeError`` where it is nothing of the sort."""
+    """Convert ``value`` to ``kind``. Raises ``TypeError`` if it is of another type."""
     if get_origin(kind) is Annotated:
         return _settled(value, get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):

@@ -9,31 +9,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from pkdot.checks import check_choice, check_range, names_in, settle_types
-
-
-def _choices(module: str, dictionary: str) -> str:
-    return "{" + ",".join(names_in(module, dictionary)) + "}"
-
-
-def parse_method(method: str) -> dict[str, float]:
-    """``"ot+0.5*kd"`` to ``{"ot": 1.0, "kd": 0.5}``: losses and their shares. Raises ``ValueError`` for other words."""
-    shares: dict[str, float] = {}
-    for part in method.split("+"):
-        factor, star, name = part.rpartition("*")
-        name = name.strip()
-        check_choice("method", name, names_in("pkdot.losses", "LOSSES"))
-        try:
-            share = float(factor) if star else 1.0
-        except ValueError:
-            raise ValueError(f"method {part!r}: expected a number before the star, such as 0.5*{name}.") from None
-        check_range(f"share of method {name}", share, 0.0, 1e9, open_low=True)
-        if name in shares:
-            raise ValueError(f"method {method!r} names {name!r} twice.")
-        shares[name] = share
-    if "none" in shares and len(shares) > 1:
-        raise ValueError(f"method {method!r}: none stands alone.")
-    return shares
+from pkdot.checks import check_choice, check_range, settle_types
+from pkdot.methods import parse_method
+from pkdot.names import listed, names_in
 
 
 @dataclass
@@ -112,9 +90,9 @@ class DataConfig:
 class ModelConfig:
     """The parts of teacher and student."""
 
-    teacher: Annotated[str, arg(metavar=_choices("pkdot.teachers", "TEACHERS"))] = "cross-attention"
+    teacher: Annotated[str, arg(metavar=listed("pkdot.teachers", "TEACHERS"))] = "cross-attention"
     """Fusion of the teacher: cross-attention (gated transformer) or concat."""
-    student: Annotated[str, arg(aliases=["--student"], metavar=_choices("pkdot.students", "STUDENTS"))] = "visual"
+    student: Annotated[str, arg(aliases=["--student"], metavar=listed("pkdot.students", "STUDENTS"))] = "visual"
     """visual: prevalent modalities only; hallucinating: a T-Net adds what the privileged ones would have said."""
     width: Annotated[int, arg(aliases=["--width"])] = 64
     """Width of the embedding that is distilled (number)."""
@@ -180,7 +158,7 @@ class OptimConfig:
 class DistillConfig:
     """What the student takes from the teacher."""
 
-    method: Annotated[str, arg(aliases=["--method"], metavar=_choices("pkdot.losses", "LOSSES"))] = "ot"
+    method: Annotated[str, arg(aliases=["--method"], metavar=listed("pkdot.losses", "LOSSES"))] = "ot"
     """Distillation loss, or several with their shares: ot+kd, ot+0.5*kd; none trains the student without a teacher."""
     weight: Annotated[float | Literal["auto"], arg(aliases=["--weight"])] = "auto"
     """Weight of the distillation loss; auto balances the gradient of each loss against the task's at the embedding."""

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 import pkdot
-from pkdot.checks import names_in
+from pkdot.names import names_in
 from tests.house import ROOT, circles, edges_of, floor_of, imports_of, long_files, pointing_up, sources, texts
 
 FLOORS = [
@@ -29,6 +29,8 @@ FLOORS = [
     ["pkdot.precision"],
     ["pkdot.distributed"],
     ["pkdot.config"],
+    ["pkdot.methods"],
+    ["pkdot.names", "pkdot.recipes"],
     ["pkdot.checks"],
     ["pkdot.storage"],
     ["pkdot.version"],
@@ -41,7 +43,8 @@ MAY_POINT_UP = {
     ("pkdot.config", "pkdot.teachers"): READS,
     ("pkdot.config", "pkdot.students"): READS,
     ("pkdot.config", "pkdot.encoders"): READS,
-    ("pkdot.checks", "find_spec(module), a variable"): "this is names_in: its callers name the module",
+    ("pkdot.methods", "pkdot.losses"): READS,
+    ("pkdot.names", "find_spec(module), a variable"): "this is names_in: its callers name the module",
     (
         "pkdot",
         "import_module(_HOME[name]), a variable",
@@ -184,8 +187,8 @@ def test_names_are_read_from_the_source_as_they_stand_in_the_dict(
 ) -> None:
     live = list(getattr(importlib.import_module(module), dictionary))
     assert list(names_in(module, dictionary)) == live
-    monkeypatch.setattr("pkdot.checks.sys", ModuleType("sys"))
-    monkeypatch.setattr("pkdot.checks.sys.modules", {}, raising=False)
+    monkeypatch.setattr("pkdot.names.sys", ModuleType("sys"))
+    monkeypatch.setattr("pkdot.names.sys.modules", {}, raising=False)
     assert list(names_in(module, dictionary)) == live
 
 

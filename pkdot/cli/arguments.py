@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import tyro
 
-from pkdot.checks import read_toml
 from pkdot.cli.flags import explained, flags_of, is_flag, nearest
 from pkdot.cli.run_settings import check_whole
+from pkdot.recipes import read_toml
 
 Config = TypeVar("Config")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pkdot.checks import check_choice, read_toml
+from pkdot.checks import check_choice
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.report.scores import ALL_LABELS, NONE, PREVALENT_TEACHER, SELF_TRAINING
 from pkdot.config import (
@@ -25,8 +25,9 @@ from pkdot.config import (
     OptimConfig,
     RunConfig,
     StudentRunConfig,
-    parse_method,
 )
+from pkdot.methods import parse_method
+from pkdot.recipes import read_toml
 
 Settings = Mapping[str, Mapping[str, Any]]
 """Section to name to value, as a recipe has them."""

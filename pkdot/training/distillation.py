@@ -7,9 +7,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pkdot.config import DistillConfig, parse_method
+from pkdot.config import DistillConfig
 from pkdot.data.batch import Batch
 from pkdot.losses import LOSSES, OTDistillLoss
+from pkdot.methods import parse_method
 from pkdot.model import Output
 from pkdot.tasks import Task
 from pkdot.training.alignment import TeacherPool

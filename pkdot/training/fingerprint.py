@@ -11,10 +11,11 @@ from typing import Any
 
 from torch import nn
 
-from pkdot.config import ModelConfig, OptimConfig, StudentRunConfig, TeacherRunConfig, parse_method
+from pkdot.config import ModelConfig, OptimConfig, StudentRunConfig, TeacherRunConfig
 from pkdot.data.content import file_digest
 from pkdot.data.study import Study
 from pkdot.losses import LOSSES
+from pkdot.methods import parse_method
 from pkdot.storage import write_text
 from pkdot.training.distillation import accepted_settings, balance_factor, loss_settings
 from pkdot.training.schedule import resolved

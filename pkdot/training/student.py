@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
-from pkdot.config import DistillConfig, StudentRunConfig, parse_method
+from pkdot.config import DistillConfig, StudentRunConfig
 from pkdot.data.study import Study, open_study
+from pkdot.methods import parse_method
 from pkdot.model import build
 from pkdot.students import STUDENTS
 from pkdot.training.advice import absurd_weights, not_ahead, warn, warn_of_classes, warn_of_unscorable

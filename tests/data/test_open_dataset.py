@@ -2,11 +2,11 @@ import os
 
 import pytest
 
-from pkdot.checks import names_in
 from pkdot.config import DataConfig
 from pkdot.data import DATASETS, open_dataset
 from pkdot.data.biovid import BioVid
 from pkdot.data.synthetic.biovid import SyntheticBioVidSpec, write_synthetic_biovid
+from pkdot.names import names_in
 from tests.support import write_vectors
 
 
