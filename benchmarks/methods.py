@@ -40,9 +40,9 @@ from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.grid import grid_of, read_grid
 from pkdot.comparison.plan import Plan
 from pkdot.comparison.report.analysis import analyse
+from pkdot.comparison.report.formats import NOTHING, difference, gap, p_value
 from pkdot.comparison.report.inference import holm
 from pkdot.comparison.report.scores import NONE, TEACHER, Score
-from pkdot.comparison.report.tables import NOTHING, difference, gap, p_value
 from pkdot.comparison.tuning import frozen_factors
 
 HERE = Path(__file__).resolve().parent

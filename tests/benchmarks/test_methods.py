@@ -8,7 +8,7 @@ import pytest
 from pkdot.comparison.grid import read_grid
 from pkdot.comparison.report.analysis import analyse
 from pkdot.comparison.report.inference import holm
-from pkdot.comparison.report.tables import p_value
+from pkdot.comparison.report.formats import p_value
 from tests.comparison.toys import comparison
 from tests.support import write_vectors
 

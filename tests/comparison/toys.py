@@ -4,8 +4,10 @@ import re
 
 import numpy as np
 
+from pkdot.comparison.report.analysis import analyse
+from pkdot.comparison.report.document import Document, document
+from pkdot.comparison.report.markdown import markdown
 from pkdot.comparison.report.scores import CONTROLS, Score
-from pkdot.comparison.report.write import markdown
 
 EFFECTS = {"ot": 0.02, "kd": 0.05, "hint": -0.04, "sp": 0.0005}
 """What some methods gain: two help, one harms, one does not matter."""
@@ -52,8 +54,18 @@ def comparison(
     return found
 
 
-def told(scores: list[Score], **settings: object) -> str:
-    return markdown(scores, title="Methods", command="pkdot-compare --seeds 8", **settings)  # type: ignore[arg-type]
+def reported(
+    scores: list[Score],
+    *,
+    title: str = "Methods",
+    command: str = "pkdot-compare --seeds 8",
+    notes: tuple[str, ...] = (),
+) -> Document:
+    return document(analyse(scores), title=title, command=command, notes=notes)
+
+
+def told(scores: list[Score], *, notes: tuple[str, ...] = ()) -> str:
+    return markdown(reported(scores, notes=notes))
 
 
 def tables(text: str) -> list[list[list[str]]]:

@@ -41,6 +41,11 @@ class Line:
     p_control: float = math.nan
     verdict: str = ""
 
+    @property
+    def tone(self) -> str:
+        """The verdict in a word: "helps", "harms", "no difference", or empty for a control and for too few splits."""
+        return next((word for word in ("helps", "harms", "no difference") if self.verdict.startswith(word)), "")
+
 
 @dataclass(frozen=True)
 class BlockResult:

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pkdot.comparison.report.formats import p_value
 from pkdot.comparison.report.ranks import Ranks
 from pkdot.comparison.report.scores import NONE
-from pkdot.comparison.report.tables import p_value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +58,9 @@ def _axis(axes: "Axes", count: int) -> None:
 def _critical_difference(axes: "Axes", ranks: Ranks) -> None:
     p = p_value(ranks.p)
     title = f"Mean ranks over {len(ranks.blocks)} data sets x regimes (1 = best); p of Friedman's test {p}"
-    told = f"critical difference {ranks.critical_difference:.2f}"
+    told = (
+        f"critical difference {ranks.critical_difference:.2f}: a thick bar joins entries that are not shown to differ"
+    )
     axes.set_title(title, fontsize=SMALL + 1, loc="left")
     end = 1 + min(ranks.critical_difference, len(ranks.entries) - 1)
     axes.plot([1, end], [-0.5, -0.5], color="black", linewidth=1.5, marker="|", markersize=6)

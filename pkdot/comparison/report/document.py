@@ -1,10 +1,9 @@
-"""A report as sections of text and tables, before it is Markdown or HTML."""
+"""A report as sections of text and tables, before it is printed as Markdown or HTML."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pkdot.comparison.report.analysis import Analysis, BlockResult, analyse
-from pkdot.comparison.report.scores import Score
+from pkdot.comparison.report.analysis import Analysis, BlockResult
 from pkdot.comparison.report.sentences import HOW, POOLED, block_sentences, method_sentences, overview, rank_sentences
 from pkdot.comparison.report.tables import Table, block_table, rank_table, summary_table
 
@@ -16,7 +15,7 @@ _STARS = (
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, and what stands under it in this order."""
+    """A heading, and what stands below it in this order."""
 
     heading: str
     paragraphs: Sequence[str] = ()
@@ -24,16 +23,32 @@ class Section:
     table: Table | None = None
 
 
-def document(scores: Iterable[Score], notes: Sequence[str] = ()) -> list[Section]:
-    """The sections of a report. Raises ``ValueError`` where there is nothing to report."""
-    analysis = analyse(scores)
-    return [
+@dataclass(frozen=True)
+class Document:
+    """A whole report.
+
+    Attributes:
+        title: the first heading.
+        command: the command that made the report, printed as it is.
+        sections: in the order in which they are printed.
+    """
+
+    title: str
+    command: str
+    sections: Sequence[Section]
+
+
+def document(analysis: Analysis, *, title: str, command: str, notes: Sequence[str] = ()) -> Document:
+    """The report of an analysis; ``notes`` are sentences for its end."""
+    how = (*HOW, POOLED) if any(block.folds for block in analysis.blocks) else HOW
+    sections = [
         _in_short(analysis),
         *_by_method(analysis),
         *(_block(block) for block in analysis.blocks),
-        Section("How it was compared", (*HOW, POOLED) if any(block.folds for block in analysis.blocks) else HOW),
+        Section("How it was compared", how),
         *([Section("Notes", bullets=notes)] if notes else []),
     ]
+    return Document(title, command, sections)
 
 
 def _in_short(analysis: Analysis) -> Section:

@@ -1,12 +1,11 @@
 """The report as one HTML page that needs no other file."""
 
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from pkdot.comparison.report.document import Section, document
-from pkdot.comparison.report.scores import Score
+from pkdot.comparison.report.document import Document, Section
 from pkdot.comparison.report.tables import Cell, Table
 
 _STYLE = """
@@ -31,28 +30,26 @@ th[scope=row] { position: sticky; left: 0; background: var(--paper); font-weight
 .harms { color: var(--harms); font-weight: 700; } .harms::before { content: "▼ "; }
 .tie { color: var(--tie); } .tie::before { content: "○ "; }
 """
-# A symbol before it says the verdict without colour.
+# A symbol before the text shows the verdict without colour.
 _CLASSES = {"helps": "helps", "harms": "harms", "no difference": "tie"}
 
 _BEFORE_FIGURE = 3
-"""Parts of the page that stand above the figure: title, command and what it says in short."""
+"""Parts of the page above the figure: the title, the command and the section "In short"."""
 
 
-def html(
-    scores: Iterable[Score], *, title: str, command: str, notes: Sequence[str] = (), figure: Path | None = None
-) -> str:
-    """The report as a page: the sections and rows of the Markdown, with ``figure`` (a PNG) inside.
+def html(report: Document, *, figure: Path | None = None) -> str:
+    """A report as a page: the sections and rows of the Markdown, with ``figure`` (a PNG) embedded.
 
     Raises:
-        ValueError: as ``report.markdown`` does, or ``figure`` cannot be read.
+        ValueError: ``figure`` cannot be read.
     """
-    sections = document(scores, notes)
-    body = [f"<h1>{escape(title)}</h1>", f"<pre>{escape(command)}</pre>", *map(_section, sections)]
+    title = escape(report.title)
+    body = [f"<h1>{title}</h1>", f"<pre>{escape(report.command)}</pre>", *map(_section, report.sections)]
     if figure is not None:
         body.insert(_BEFORE_FIGURE, _picture(figure))
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n{chr(10).join(body)}\n</body>\n</html>\n"
     )
 

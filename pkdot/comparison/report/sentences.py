@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from pkdot.comparison.report.analysis import Analysis, BlockResult, Line
+from pkdot.comparison.report.formats import difference, p_value
 from pkdot.comparison.report.inference import LEVEL, MARGIN
 from pkdot.comparison.report.ranks import MIN_BLOCKS, MIN_METHODS, Ranks
 from pkdot.comparison.report.scores import ALL_LABELS, PREVALENT_TEACHER, SELF_TRAINING, TEACHER
-from pkdot.comparison.report.tables import difference, p_value, tone
 
 _MARGIN = f"{100 * MARGIN:g} point"
 
@@ -105,11 +105,11 @@ def _friedman(ranks: Ranks) -> str:
 
 
 def _count(blocks: Iterable[BlockResult]) -> str:
-    said = [line.verdict for block in blocks for line in block.methods]
-    tones = [tone(verdict) for verdict in said]
-    ties = [verdict for verdict in said if tone(verdict) == "no difference"]
+    lines = [line for block in blocks for line in block.methods]
+    tones = [line.tone for line in lines]
+    ties = [line.verdict for line in lines if line.tone == "no difference"]
     told = (
-        f"of {len(said)} comparisons {tones.count('helps')} help, {tones.count('harms')} harm and {len(ties)} show no "
+        f"of {len(lines)} comparisons {tones.count('helps')} help, {tones.count('harms')} harm and {len(ties)} show no "
         "difference"
     )
     told += f" ({sum('non-inferior' in verdict for verdict in ties)} of these non-inferior)" if ties else ""

@@ -1,21 +1,17 @@
-"""The rows that Markdown and HTML print alike."""
+"""The tables of a report, as rows of cells that Markdown and HTML print alike."""
 
-import math
 from dataclasses import dataclass
-from itertools import chain
 
 from pkdot.comparison.report.analysis import Analysis, BlockResult, Line
-from pkdot.comparison.report.inference import Estimate, Gap
+from pkdot.comparison.report.formats import NOTHING, difference, gap, level, p_value, points
 from pkdot.comparison.report.scores import NONE, OT, TEACHER
 
-NOTHING = "–"
-"""Stands where there is no figure to print."""
 STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A text, and the verdict that colours it: "helps", "harms", "no difference" or none."""
+    """A text, and the tone of the verdict that colours it: "helps", "harms", "no difference" or none."""
 
     text: str
     tone: str = ""
@@ -23,7 +19,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A header and rows of as many cells, in named groups; a group without a name has no line of its own."""
+    """A header, and rows of cells in named groups. A group with an empty name has no line of its own.
+
+    >>> table = Table(("entry", "mean rank"), (("", ((Cell("kd"), Cell("1.00")),)),))
+    >>> table.worded
+    [True, False]
+    """
 
     header: tuple[str, ...]
     groups: tuple[tuple[str, tuple[tuple[Cell, ...], ...]], ...]
@@ -33,14 +34,9 @@ class Table:
         """Which columns hold words; the others hold figures."""
         return [name in ("entry", "method", "verdict") for name in self.header]
 
-    @property
-    def rows(self) -> list[tuple[Cell, ...]]:
-        """Of all groups."""
-        return list(chain.from_iterable(rows for _, rows in self.groups))
-
 
 def block_table(block: BlockResult) -> Table:
-    """Controls, then methods from best to worst, with their differences in points."""
+    """One data set in one regime: the controls, then the methods from best to worst."""
     header = ["entry", "runs", f"{block.measure}, points", "gap closed", "difference to none", "Holm p"]
     header += ["difference to ot", "Holm p (ot)"] if block.has_ot else []
     header += ["difference to control", "Holm p (control)"] if block.has_control else []
@@ -67,31 +63,14 @@ def rank_table(analysis: Analysis) -> Table | None:
     return Table(("entry", "mean rank"), (("", rows),))
 
 
-def tone(said: str) -> str:
-    """The verdict without what is added to it."""
-    return next((word for word in ("helps", "harms", "no difference") if said.startswith(word)), "")
-
-
-def points(value: float, digits: int = 2) -> str:
-    """A difference as points with its sign."""
-    return NOTHING if math.isnan(value) else f"{round(100 * value, digits) + 0.0:+.{digits}f}"
-
-
-def p_value(p: float) -> str:
-    """To three places."""
-    if math.isnan(p):
-        return NOTHING
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def _row(line: Line, block: BlockResult) -> tuple[Cell, ...]:
     reference = line.entry in (TEACHER, NONE)
     cells = [
         Cell(line.entry),
         Cell(str(line.level.runs)),
-        Cell(_level(line.level)),
+        Cell(level(line.level)),
         Cell(NOTHING if reference else gap(line.gap)),
-        Cell(NOTHING if line.entry == NONE else difference(line.to_none), tone(line.verdict)),
+        Cell(NOTHING if line.entry == NONE else difference(line.to_none), line.tone),
         Cell(p_value(line.p)),
     ]
     if block.has_ot:
@@ -99,35 +78,11 @@ def _row(line: Line, block: BlockResult) -> tuple[Cell, ...]:
         cells += [Cell(NOTHING if own else difference(line.to_ot)), Cell(p_value(line.p_ot))]
     if block.has_control:
         cells += [Cell(difference(line.to_control) if line.verdict else NOTHING), Cell(p_value(line.p_control))]
-    return (*cells, Cell(line.verdict, tone(line.verdict)))
-
-
-def _level(level: Estimate) -> str:
-    if math.isnan(level.mean):
-        return NOTHING
-    half = "" if math.isnan(level.standard_error) else f" ± {100 * (level.high - level.mean):.2f}"
-    return f"{100 * level.mean:.2f}{half}"
-
-
-def difference(estimate: Estimate) -> str:
-    """Points and their 95 % interval."""
-    if math.isnan(estimate.low):
-        return points(estimate.mean)
-    return f"{points(estimate.mean)} [{points(estimate.low)}, {points(estimate.high)}]"
-
-
-def gap(closed: Gap | None) -> str:
-    """Per cent and their 95 % interval."""
-    if closed is None:
-        return NOTHING
-    share = f"{round(100 * closed.share)} %"
-    if closed.interval is None:
-        return f"{share} [open]"
-    return f"{share} [{100 * closed.interval.low:.0f}, {100 * closed.interval.high:.0f}]"
+    return (*cells, Cell(line.verdict, line.tone))
 
 
 def _starred(line: Line | None) -> Cell:
     if line is None:
         return Cell(NOTHING)
-    stars = next((stars for level, stars in STARS if line.p < level), "")
-    return Cell(f"{points(line.to_none.mean)} {stars}".strip(), tone(line.verdict))
+    stars = next((stars for bound, stars in STARS if line.p < bound), "")
+    return Cell(f"{points(line.to_none.mean)} {stars}".strip(), line.tone)

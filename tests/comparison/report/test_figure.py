@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from pkdot.comparison.report.analysis import analyse
-from pkdot.comparison.report.figure import GREEN, GREY, MARKS, draw, short
+from pkdot.comparison.report.figure import draw
+from pkdot.comparison.report.forest import GREEN, GREY, MARKS, short
+from pkdot.comparison.report.formats import p_value
 from pkdot.comparison.report.scores import Score
-from pkdot.comparison.report.tables import p_value
 from pkdot.comparison.report.write import write_report
 from tests.comparison.toys import comparison, score
 
@@ -15,6 +16,10 @@ image = pytest.importorskip("matplotlib.image")
 rc_context = pytest.importorskip("matplotlib").rc_context
 
 EFFECTS = {"ot": 0.02, "kd": 0.05, "hint": -0.04, "a method with a name that is far too long": 0.0}
+
+
+def draw_scores(scores: list[Score], path: Path) -> Path:
+    return draw(analyse(scores), path)
 
 
 def size(path: Path) -> tuple[int, int]:
@@ -25,8 +30,8 @@ def size(path: Path) -> tuple[int, int]:
 
 @pytest.mark.filterwarnings("error")
 def test_more_panels_make_a_larger_picture(tmp_path: Path) -> None:
-    one = size(draw(comparison(EFFECTS), tmp_path / "one.png"))
-    two = size(draw(comparison(EFFECTS, data=("one", "two"), seeds=3), tmp_path / "two.png"))
+    one = size(draw_scores(comparison(EFFECTS), tmp_path / "one.png"))
+    two = size(draw_scores(comparison(EFFECTS, data=("one", "two"), seeds=3), tmp_path / "two.png"))
     assert two[0] == 2 * one[0]
     assert two[1] > one[1]
 
@@ -35,14 +40,14 @@ def test_more_panels_make_a_larger_picture(tmp_path: Path) -> None:
 def test_short_panels_stand_below_each_other_beside_a_long_one(tmp_path: Path) -> None:
     scores = comparison({f"method {number}": 0.0 for number in range(30)}, data=("long",), seeds=3)
     beside = comparison({"kd": 0.0}, data=("one", "two"), seeds=3)
-    three = size(draw([*scores, *beside], tmp_path / "three.png"))
+    three = size(draw_scores([*scores, *beside], tmp_path / "three.png"))
     more = comparison({"kd": 0.0}, data=("one", "two", "three", "four", "five"), seeds=3)
-    assert size(draw([*scores, *more], tmp_path / "six.png")) == three
+    assert size(draw_scores([*scores, *more], tmp_path / "six.png")) == three
 
 
 @pytest.mark.parametrize("data", [("one",), ("one", "a long name, " * 3), ("one", "two", "three")])
 def test_nothing_is_cut_off_at_the_sides(data: tuple[str, ...], tmp_path: Path) -> None:
-    pixels = image.imread(draw(comparison(EFFECTS, data=data, seeds=3), tmp_path / "figure.png"))
+    pixels = image.imread(draw_scores(comparison(EFFECTS, data=data, seeds=3), tmp_path / "figure.png"))
     assert (pixels[:, [0, 1, -2, -1]] == 1).all()
 
 
@@ -59,14 +64,16 @@ def test_nothing_is_cut_off_at_the_sides(data: tuple[str, ...], tmp_path: Path) 
     ids=["one run", "teacher far ahead", "teacher far behind", "no pairs", "constant"],
 )
 def test_degenerate_scores_are_drawn(scores: list[Score], tmp_path: Path) -> None:
-    assert min(size(draw(scores, tmp_path / "new" / "figure.png"))) > 100
+    assert min(size(draw_scores(scores, tmp_path / "new" / "figure.png"))) > 100
 
 
 def drawn(scores: list[Score], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The panels of the picture, with what stands in them."""
     found: list[Any] = []
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, *_, **__: found.extend(self.axes))
-    draw(scores, Path("x.png"))  # never written
+    monkeypatch.setattr(
+        "matplotlib.figure.Figure.savefig", lambda self, *_, **__: found.__setitem__(slice(None), self.axes)
+    )
+    draw_scores(scores, Path("x.png"))  # never written
     return found
 
 
@@ -94,7 +101,8 @@ def test_a_line_shows_its_difference_interval_and_verdict(monkeypatch: pytest.Mo
         line.get_color() for line in panel.lines if line.get_marker() in "ovD"
     }
     lead = 100 * block.line("teacher").to_none.mean  # type: ignore[union-attr]
-    assert panel.get_title(loc="left") == f"toy, few (teacher {lead:+.1f})"
+    assert panel.get_title(loc="left") == "toy, few"
+    assert panel.get_title(loc="right") == f"teacher {lead:+.1f}"
     assert [lead] in [list(line.get_xdata())[:1] for line in panel.lines if line.get_linestyle() == "--"]
     dividers = [line.get_ydata()[0] for line in panel.lines if line.get_color() == GREY and len(line.get_xdata()) == 2]
     assert 2.5 in dividers  # between three controls and the methods
@@ -133,7 +141,7 @@ def test_the_diagram_has_ranks_names_bars_and_the_critical_difference(monkeypatc
     diagram = drawn(scores, monkeypatch)[-1]
     assert f"p of Friedman's test {p_value(ranks.p)}" in diagram.get_title(loc="left")
     named = {text.get_text(): text for text in diagram.texts}
-    assert f"critical difference {ranks.critical_difference:.2f}" in named
+    assert any(name.startswith(f"critical difference {ranks.critical_difference:.2f}: ") for name in named)
     half = (len(ranks.entries) + 1) // 2
     for place, (entry, mean) in enumerate(zip(ranks.entries, ranks.mean_ranks, strict=True)):
         text = named[f"{entry}  {mean:.2f}" if place < half else f"{mean:.2f}  {entry}"]
@@ -150,6 +158,22 @@ def test_the_diagram_has_ranks_names_bars_and_the_critical_difference(monkeypatc
     assert bars
 
 
+def test_the_legend_has_the_marks_of_the_picture_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
+
+    def read(self: Any, *_: object, **__: object) -> None:
+        found[:] = [text.get_text() for part in self.subfigs for key in part.legends for text in key.get_texts()]
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", read)
+    draw_scores(comparison({"ot": 0.02}, seeds=3), Path("x.png"))
+    assert found[0] == "undistilled student"
+    assert {MARKS[name].meaning for name in ("control", "helps")} <= set(found)
+    assert MARKS["harms"].meaning not in found
+    assert any(name.startswith("teacher") for name in found)
+    draw_scores([score(name, 0.5, seed=seed) for name in ("none", "ot") for seed in range(3)], Path("x.png"))
+    assert not any(name.startswith("teacher") for name in found)
+
+
 def test_every_verdict_has_a_look_of_its_own() -> None:
     assert len({(mark.shape, mark.filled) for mark in MARKS.values()}) == len(MARKS)
     assert len({MARKS[name].colour for name in ("control", "helps", "harms", "no difference")}) == 4
@@ -159,13 +183,15 @@ def test_every_verdict_has_a_look_of_its_own() -> None:
 def test_names_are_no_formulas(tmp_path: Path) -> None:
     # Between two dollars matplotlib sets formulas, of which this is none: it would raise an error.
     name = "$\\frac{$ a_b \n\t $x$"
-    plain = draw(comparison({name: 0.02, "kd": 0.0, "hint": 0.1}, data=(name, "two"), seeds=3), tmp_path / "a.png")
+    plain = draw_scores(
+        comparison({name: 0.02, "kd": 0.0, "hint": 0.1}, data=(name, "two"), seeds=3), tmp_path / "a.png"
+    )
     assert min(size(plain)) > 100
-    formula = draw(comparison({"$x$": 0.02}, seeds=3), tmp_path / "b.png")
-    word = draw(comparison({"x": 0.02}, seeds=3), tmp_path / "c.png")
+    formula = draw_scores(comparison({"$x$": 0.02}, seeds=3), tmp_path / "b.png")
+    word = draw_scores(comparison({"x": 0.02}, seeds=3), tmp_path / "c.png")
     assert formula.read_bytes() != word.read_bytes()
     with rc_context({"text.usetex": True, "text.parse_math": True, "axes.formatter.use_mathtext": True}):
-        again = draw(comparison({"$x$": 0.02}, seeds=3), tmp_path / "d.png")
+        again = draw_scores(comparison({"$x$": 0.02}, seeds=3), tmp_path / "d.png")
     assert again.read_bytes() == formula.read_bytes()
 
 
@@ -183,7 +209,19 @@ def test_the_report_shows_the_picture(tmp_path: Path) -> None:
     assert re.search(r'src="data:image/png;base64,[A-Za-z0-9+/=]{1000,}"', page)
 
 
-def test_nothing_to_draw_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no run to report"):
-        draw([], tmp_path / "figure.png")
-    assert analyse(comparison({})).methods == []
+def test_the_picture_is_a_pdf_and_an_svg_too_and_the_same_every_time(tmp_path: Path) -> None:
+    scores = comparison(EFFECTS, data=("one", "two"), seeds=3)
+    first, again = (draw_scores(scores, tmp_path / name / "report.png") for name in ("first", "again"))
+    assert sorted(path.name for path in first.parent.iterdir()) == ["report.pdf", "report.png", "report.svg"]
+    for ending in (".png", ".pdf", ".svg"):
+        assert first.with_suffix(ending).read_bytes() == again.with_suffix(ending).read_bytes()
+    assert first.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+    drawing = first.with_suffix(".svg").read_text(encoding="utf-8")
+    assert re.search(r"<text [^>]*>kd</text>", drawing)
+    assert not re.search(r"date|20\d\d-\d\d-\d\d", drawing)
+
+
+def test_controls_alone_are_drawn(tmp_path: Path) -> None:
+    scores = comparison({}, seeds=3)
+    assert analyse(scores).methods == []
+    assert min(size(draw_scores(scores, tmp_path / "figure.png"))) > 100

@@ -15,10 +15,11 @@ from scipy import stats
 
 from pkdot.comparison.report.analysis import analyse
 from pkdot.comparison.report.inference import gap_closed
+from pkdot.comparison.report.markdown import markdown
 from pkdot.comparison.report.page import html
 from pkdot.comparison.report.scores import Score
-from pkdot.comparison.report.write import markdown, write_report
-from tests.comparison.toys import EFFECTS, comparison, row, score, tables, told
+from pkdot.comparison.report.write import write_report
+from tests.comparison.toys import EFFECTS, comparison, reported, row, score, tables, told
 
 VOID = {"meta", "img", "br", "hr"}
 
@@ -145,7 +146,7 @@ def test_methods_are_compared_with_the_teacher_without_privileged_modalities() -
 
 def test_the_test_is_named_and_so_are_missing_runs() -> None:
     scores = [s for s in comparison(EFFECTS) if not (s.entry == "kd" and s.seed in (1, 2))]
-    text = told(scores, notes=["Weights were chosen on validation."])
+    text = told(scores, notes=("Weights were chosen on validation.",))
     assert "Nadeau and Bengio 2003" in text
     assert "one family, all methods against none within one data set and regime" in text
     assert "Runs of each entry: 8, on 8 splits; missing: kd 2." in text
@@ -195,7 +196,7 @@ def test_a_teacher_behind_its_student_leaves_no_gap_to_close() -> None:
 def test_degenerate_scores_make_a_report(scores: list[Score]) -> None:
     text = told(scores)
     assert "nan" not in text
-    Page(html(scores, title="t", command="c"))
+    Page(html(reported(scores)))
 
 
 def test_without_ot_there_is_no_comparison_with_it() -> None:
@@ -213,7 +214,7 @@ def test_ranks_are_told_or_said_to_be_left_out() -> None:
 
 
 def test_colours_of_the_page_are_those_of_the_verdicts() -> None:
-    page = html(comparison(EFFECTS), title="t", command="c")
+    page = html(reported(comparison(EFFECTS)))
     assert re.search(r'<td class="word helps">helps</td>', page)
     assert re.search(r'<td class="word harms">harms</td>', page)
     assert re.search(r'<td class="word tie">no difference shown, non-inferior</td>', page)
@@ -222,7 +223,7 @@ def test_colours_of_the_page_are_those_of_the_verdicts() -> None:
 
 def test_the_page_has_the_rows_of_the_markdown() -> None:
     scores = comparison(EFFECTS | {"<b> & 'c'": 0.01}, data=("one", "two"))
-    page = Page(html(scores, title="A < B", command="pkdot-compare --out 'a & b'"))
+    page = Page(html(reported(scores, title="A < B", command="pkdot-compare --out 'a & b'")))
     expected = [
         [unescape(cell.strip("*") if cell.startswith("**") else cell) for cell in cells]
         for table in tables(told(scores))
@@ -256,8 +257,8 @@ NAMES = (
 @pytest.mark.parametrize("name", NAMES)
 def test_names_with_markup_are_shown_as_they_are(name: str) -> None:
     scores = comparison({name: 0.02, "kd": 0.0}, data=(name, "other"), regimes=(f"in {name}", "r"), seeds=3)
-    shown = {"title": name, "command": "c", "notes": [name, f"{name}: note"]}
-    page, rendered = Page(html(scores, **shown)), Page(rendered_by_another(markdown(scores, **shown)))  # type: ignore[arg-type]
+    report = reported(scores, title=name, command="c", notes=(name, f"{name}: note"))
+    page, rendered = Page(html(report)), Page(rendered_by_another(markdown(report)))
     # A browser shows a line break as a space.
     assert rendered.rows == [[" ".join(cell.split()) for cell in row] for row in page.rows]
     assert rendered.texts == [" ".join(text.split()) for text in page.texts]
@@ -289,7 +290,7 @@ def test_the_text_of_the_report_itself_is_not_escaped() -> None:
 
 @pytest.mark.parametrize("command", ["pkdot-compare --data 'a```b'", "a\n````\n# b `c`", "plain"])
 def test_the_command_is_shown_as_it_is(command: str) -> None:
-    text = markdown(comparison({"ot": 0.02}), title="t", command=command)
+    text = markdown(reported(comparison({"ot": 0.02}), command=command))
     shown = rendered_by_another(text)
     (code,) = re.findall(r"<pre><code>(.*?)\n?</code></pre>", shown, flags=re.DOTALL)
     assert unescape(code) == command
@@ -324,7 +325,7 @@ def test_the_scores_on_disk_are_those_of_the_report(tmp_path: Path) -> None:
 
 def test_a_figure_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"none\.png: cannot be read"):
-        html(comparison(EFFECTS), title="t", command="c", figure=tmp_path / "none.png")
+        html(reported(comparison(EFFECTS)), figure=tmp_path / "none.png")
 
 
 def test_nothing_to_report_writes_nothing(tmp_path: Path) -> None:

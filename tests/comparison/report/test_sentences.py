@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from pkdot.comparison.report.analysis import analyse
+from pkdot.comparison.report.formats import difference, gap, p_value, points
 from pkdot.comparison.report.inference import gap_closed, resampled_mean
-from pkdot.comparison.report.tables import difference, gap, p_value, points, tone
 from tests.comparison.toys import EFFECTS, comparison, row, tables, told
 
 
@@ -139,9 +139,6 @@ def test_figures_are_rounded_and_signed() -> None:
     assert points(-0.00001) == "+0.00"
     assert points(math.nan) == "–"
     assert [p_value(p) for p in (0.0009, 0.001, 0.0104, 1.0, math.nan)] == ["<0.001", "0.001", "0.010", "1.000", "–"]
-    assert tone("no difference shown, non-inferior") == "no difference"
-    assert tone("too few splits") == ""
-    assert tone("") == ""
 
 
 def test_a_line_has_its_corrected_p_values_and_differences() -> None:
