@@ -101,12 +101,17 @@ def _reached(start: str, below: Mapping[str, set[str]]) -> set[str]:
 
 
 def floor_of(module: str, floors: list[list[str]]) -> tuple[int, str]:
-    """The number of a module's floor, from the roof, and its room; -1 for one that lies on none."""
-    for number, rooms in enumerate(floors):
-        for room in rooms:
-            if module == room or module.startswith(f"{room}."):
-                return number, room
-    return -1, module
+    """The number of a module's floor, from the roof, and its room; -1 for one that lies on none.
+
+    A room inside another room is a room of its own: the longest name that fits counts.
+    """
+    found = [
+        (number, room)
+        for number, rooms in enumerate(floors)
+        for room in rooms
+        if module == room or module.startswith(f"{room}.")
+    ]
+    return max(found, key=lambda place: len(place[1]), default=(-1, module))
 
 
 def pointing_up(edges: Iterable[Edge], floors: list[list[str]]) -> set[Edge]:

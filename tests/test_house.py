@@ -15,6 +15,7 @@ FLOORS = [
     ["pkdot.__main__"],
     ["pkdot.cli"],
     ["pkdot.comparison"],
+    ["pkdot.comparison.report"],
     ["pkdot.training"],
     ["pkdot.teachers", "pkdot.students"],
     ["pkdot.encoders"],
@@ -99,6 +100,13 @@ def test_teachers_and_students_are_never_imported_from_the_top() -> None:
     # From the root of a checkout it would work, and on a user's machine it would import somebody else's package.
     for name, other in edges_of(texts()):
         assert other.split(".")[0] not in {"teachers", "students"}, name
+
+
+def test_a_room_inside_another_is_a_room_of_its_own() -> None:
+    assert floor_of("pkdot.comparison.report.scores", FLOORS)[1] == "pkdot.comparison.report"
+    assert floor_of("pkdot.comparison.plan", FLOORS)[1] == "pkdot.comparison"
+    up = {("pkdot.comparison.report.write", "pkdot.comparison.plan")}
+    assert pointing_up({*up, ("pkdot.comparison.plan", "pkdot.comparison.report.scores")}, FLOORS) == up
 
 
 def test_values_do_not_change_once_they_are_made() -> None:
