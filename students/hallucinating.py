@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import cast
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from pkdot.config import ModelConfig
@@ -56,7 +57,10 @@ class HallucinatingStudent(nn.Module):
         seen = torch.cat([stream.pooled for stream in streams.values()], 1).detach()
         imagined = {name: tnet(seen) for name, tnet in self._named_tnets()}
         everywhere = torch.ones(len(seen), dtype=torch.bool, device=seen.device)
-        parts = [Stream(stream.detach()[:, None], stream.detach(), everywhere) for stream in imagined.values()]
+        parts = [
+            Stream(rearrange(stream, "batch width -> batch 1 width"), stream, everywhere)
+            for stream in (stream.detach() for stream in imagined.values())
+        ]
         embedding = self.fusion([*streams.values(), *parts])
         pooled = {name: stream.pooled for name, stream in streams.items()}
         return Output(embedding, self.head(embedding), {**pooled, **imagined})

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
 from pkdot.data.batch import Modality
@@ -39,7 +40,7 @@ class AudioEncoder(Encoder):
             samples_per_window(self.rate_hz, seconds)
         self.standardise = RunningStandardise(MELS)
         self.layers = nn.Sequential(
-            nn.Unflatten(1, (1, MELS)),
+            Rearrange("batch mels time -> batch 1 mels time"),
             nn.Conv2d(1, 16, 3, 2, 1, bias=False),
             nn.BatchNorm2d(16),
             nn.ReLU(),
@@ -47,12 +48,13 @@ class AudioEncoder(Encoder):
             ResidualBlock(32, 64, dims=2),
             ResidualBlock(64, 64, dims=2),
             nn.AdaptiveAvgPool2d((BANDS, None)),
-            nn.Flatten(1, 2),
+            Rearrange("batch channels bands time -> batch (channels bands) time"),
             nn.Dropout(0.2),
             nn.Conv1d(64 * BANDS, width, 1),
+            Rearrange("batch width time -> batch time width"),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens ``(B, L, width)`` over time."""
         tokens: Tensor = self.layers(self.standardise(log_mel(x, self.rate_hz, mels=MELS)))
-        return tokens.transpose(1, 2)
+        return tokens

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from einops import rearrange
 from scipy.signal import get_window
 from torch import Tensor
 from torch.nn import functional
@@ -150,8 +151,7 @@ def power_spectrogram(
         sides[0] = 1.0
         if bins % 2 == 0:
             sides[-1] = 1.0
-        density: Tensor = (power * sides).transpose(-1, -2)
-    return density
+        return rearrange(power * sides, "... frames bins -> ... bins frames")
 
 
 def spectrogram(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import permutations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from pkdot.encoders.streams import Stream
@@ -93,7 +94,7 @@ class CrossAttentionFusion(nn.Module):
             tokens[query] = tokens[query] + share[:, None] * found
         pooled = torch.stack([norm(token.mean(1)) for norm, token in zip(self.norms, tokens, strict=True)], 1)
         pooled = pooled * present[:, :, None]
-        logits = self.gate(pooled.flatten(1))
+        logits = self.gate(rearrange(pooled, "batch streams width -> batch (streams width)"))
         # A finite floor: a sample without any stream would otherwise divide 0 by 0.
         gates = logits.masked_fill(~present, torch.finfo(logits.dtype).min).softmax(1)
         embedding: Tensor = (gates[:, :, None] * pooled).sum(1)
@@ -116,5 +117,6 @@ def positions(tokens: Tensor) -> Tensor:
     length, width = tokens.shape[1:]
     steps = torch.arange(length, device=tokens.device, dtype=torch.float32)[:, None]
     rates = torch.exp(torch.arange(0, width, 2, device=tokens.device) * (-math.log(10000.0) / width))
-    waves = torch.stack([(steps * rates).sin(), (steps * rates).cos()], 2).flatten(1)
+    angles = steps * rates
+    waves = rearrange([angles.sin(), angles.cos()], "wave step rate -> step (rate wave)")
     return waves[:, :width].to(tokens.dtype)

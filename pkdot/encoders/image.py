@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
 from pkdot.data.batch import Modality
@@ -32,10 +33,10 @@ class ImageEncoder(Encoder):
             nn.AdaptiveAvgPool2d(3),
             nn.Dropout(0.1),
             nn.Conv2d(64, width, 1),
-            nn.Flatten(2),
+            Rearrange("batch width row column -> batch (row column) width"),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens ``(B, 9, width)``."""
         tokens: Tensor = self.layers(self.standardise(x))
-        return tokens.transpose(1, 2)
+        return tokens

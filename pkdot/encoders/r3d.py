@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from einops import rearrange
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -119,12 +120,13 @@ class R3D18(Encoder):
         mean, deviation = torch.tensor(KINETICS_MEAN), torch.tensor(KINETICS_DEVIATION)
         for name, value in (("mean", mean), ("deviation", deviation)):
             value = value.mean().expand(channels) if grey else value
-            self.register_buffer(name, value.reshape(-1, 1, 1, 1).clone(), persistent=False)
+            self.register_buffer(name, rearrange(value, "channels -> channels 1 1 1").clone(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens, one for each cell of the last feature map, in the order time, row, column."""
         features = self.trunk((x - self.mean) / self.deviation)
-        tokens: Tensor = self.projection(features.flatten(2).transpose(1, 2))
+        features = rearrange(features, "batch channels time row column -> batch (time row column) channels")
+        tokens: Tensor = self.projection(features)
         return tokens
 
     def load_torchvision(self, path: Path) -> None:

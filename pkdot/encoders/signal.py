@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import torch
+from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
 from pkdot.data.batch import Modality
@@ -48,6 +49,7 @@ class SignalEncoder(Encoder):
             ResidualBlock(32, 32, dims=1, kernel=5),
             nn.Dropout(DROPOUT),
             nn.Conv1d(32, width, 1),
+            Rearrange("batch width time -> batch time width"),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,4 +57,4 @@ class SignalEncoder(Encoder):
         level = self.level(x)
         change = self.change(level - level.mean(-1, keepdim=True))
         tokens: Tensor = self.layers(torch.cat([level, change], 1))
-        return tokens.transpose(1, 2)
+        return tokens

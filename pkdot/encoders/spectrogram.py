@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from einops import rearrange
+from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
 from pkdot.data.batch import Modality
@@ -35,7 +37,7 @@ class SpectrogramEncoder(Encoder):
         self.standardise_signal = RunningStandardise(channels)
         self.standardise_power = RunningStandardise(channels * bins)
         self.layers = nn.Sequential(
-            nn.Unflatten(1, (channels, bins)),
+            Rearrange("batch (channels bins) time -> batch channels bins time", bins=bins),
             nn.Conv2d(channels, 16, 3, 1, 1, bias=False),
             nn.BatchNorm2d(16),
             nn.ReLU(),
@@ -43,14 +45,16 @@ class SpectrogramEncoder(Encoder):
             ResidualBlock(32, 64, dims=2),
             ResidualBlock(64, 64, dims=2),
             nn.AdaptiveAvgPool2d((BANDS, None)),
-            nn.Flatten(1, 2),
+            Rearrange("batch channels bands time -> batch (channels bands) time"),
             nn.Dropout(0.2),
             nn.Conv1d(64 * BANDS, width, 1),
+            Rearrange("batch width time -> batch time width"),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens ``(B, L, width)`` over time."""
         x = self.standardise_signal(x)
         power = spectrogram(x, segment=self.segment, overlap=self.segment * 3 // 4, bins=self.segment)
-        tokens: Tensor = self.layers(self.standardise_power(power.flatten(1, 2)))
-        return tokens.transpose(1, 2)
+        power = rearrange(power, "batch channels bins time -> batch (channels bins) time")
+        tokens: Tensor = self.layers(self.standardise_power(power))
+        return tokens

@@ -1,6 +1,7 @@
 """Standardising inputs by what has been seen so far."""
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 
@@ -41,7 +42,7 @@ class RunningStandardise(nn.Module):
 
     @torch.no_grad()
     def _merge(self, x: Tensor) -> None:
-        rows = x.transpose(0, 1).flatten(1)
+        rows = rearrange(x, "batch channels ... -> channels (batch ...)")
         total = self.count + rows.shape[1]
         mean = rows.mean(1)
         apart = mean - self.mean

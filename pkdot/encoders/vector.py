@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
 from pkdot.data.batch import Modality
@@ -29,7 +30,7 @@ class VectorEncoder(Encoder):
             nn.GELU(),
             nn.Dropout(0.1),
             nn.Linear(2 * width, TOKENS * width),
-            nn.Unflatten(1, (TOKENS, width)),
+            Rearrange("batch (tokens width) -> batch tokens width", tokens=TOKENS),
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 from typing import ClassVar
 
 import torch
+from einops import rearrange
+from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
 from pkdot.data.batch import Modality
@@ -43,7 +45,7 @@ class VideoEncoder(Encoder):
             nn.BatchNorm2d(64),
             nn.ReLU(),
             nn.AdaptiveAvgPool2d(3),
-            nn.Flatten(),
+            Rearrange("frames channels row column -> frames (channels row column)"),
             nn.Dropout(0.3),
             nn.Linear(9 * 64, width),
         )
@@ -59,11 +61,12 @@ class VideoEncoder(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens ``(B, time, width)``."""
-        batch, _, time = x.shape[:3]
-        patches = self.patches((x - 0.5).transpose(1, 2).flatten(0, 1)).unflatten(0, (batch, time))
+        batch = len(x)
+        frames = rearrange(x - 0.5, "batch channels time height width -> (batch time) channels height width")
+        patches = rearrange(self.patches(frames), "(batch time) ... -> batch time ...", batch=batch)
         # The first layer is linear: the motion of its output is its output for the motion, with fewer points.
         motion = MOTION_GAIN * (patches - patches.mean(1, keepdim=True))
-        features = self.frames(torch.cat([patches, motion], 2).flatten(0, 1))
-        features = features.unflatten(0, (batch, time)).transpose(1, 2)
-        tokens: Tensor = features + self.time(features)
-        return tokens.transpose(1, 2)
+        both = torch.cat([patches, motion], 2)
+        features = self.frames(rearrange(both, "batch time ... -> (batch time) ..."))
+        features = rearrange(features, "(batch time) width -> batch width time", batch=batch)
+        return rearrange(features + self.time(features), "batch width time -> batch time width")
