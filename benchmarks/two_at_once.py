@@ -1,6 +1,6 @@
 """Start two commands on one folder at once, again and again, and count what is lost or made twice.
 
-    python benchmarks/two_at_once.py --times 20
+    python -m benchmarks.two_at_once --times 20
 
 Half of the trials are two ``pkdot-compare`` on one grid, the other half two ``--resume`` of one run that was stopped.
 Two of the former must share the runs and both write the report; of the latter one must end the run and the other refuse

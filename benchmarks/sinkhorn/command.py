@@ -54,7 +54,7 @@ class _Run:
         if not any(method.is_ours for method in methods):
             raise ValueError("no backend of pkdot runs on this device; see above.")
         self.results = Results(
-            command=f"python benchmarks/sinkhorn_speed.py {shlex.join(sys.argv[1:])}".strip(),
+            command=f"python -m benchmarks.sinkhorn_speed {shlex.join(sys.argv[1:])}".strip(),
             settings=f"{self.threads} thread{'s' if self.threads > 1 else ''} on as many cores; medians of up to "
             f"{self.rounds} interleaved rounds of {'wall-clock' if arguments.clock == 'wall' else 'CPU'} time. A "
             f"setting is exact enough where it is so on {arguments.draws} draws of the clouds.",

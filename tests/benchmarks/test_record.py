@@ -1,11 +1,9 @@
-import importlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from benchmarks import record
 from pkdot.comparison.compare import compare, scores
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.dry_run import dry_run
@@ -16,13 +14,6 @@ from pkdot.comparison.tuning import frozen_factors, to_choose
 from tests.support import write_vectors
 
 ROWS = 2 * 6  # two seeds of teacher, none, all labels, self-training, kd from prevalent teacher and kd
-
-
-@pytest.fixture(scope="module")
-def record() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-        yield importlib.import_module("benchmarks.record")
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +35,7 @@ def scored(plan: Plan) -> list[Score]:
     return scores(runs)
 
 
-def test_what_is_recorded_is_not_repeated_and_scores_the_same(
-    record: ModuleType, run: CompareConfig, tmp_path: Path
-) -> None:
+def test_what_is_recorded_is_not_repeated_and_scores_the_same(run: CompareConfig, tmp_path: Path) -> None:
     weights = tmp_path / "weights.json"
     record.write_weights(plan_of(run), weights)
     plan = plan_of(replace(run, out=tmp_path / "again"))
@@ -58,9 +47,7 @@ def test_what_is_recorded_is_not_repeated_and_scores_the_same(
     assert record.lay_out(plan, run.out / "scores.csv", weights) == 0
 
 
-def test_a_cell_of_which_a_run_is_not_recorded_is_run_anew(
-    record: ModuleType, run: CompareConfig, tmp_path: Path
-) -> None:
+def test_a_cell_of_which_a_run_is_not_recorded_is_run_anew(run: CompareConfig, tmp_path: Path) -> None:
     lines = (run.out / "scores.csv").read_text().splitlines()
     short = tmp_path / "scores.csv"
     short.write_text("\n".join(line for line in lines if ",kd,0,1," not in line))
@@ -70,7 +57,7 @@ def test_a_cell_of_which_a_run_is_not_recorded_is_run_anew(
     assert all(to_choose(plan, *block) for block in plan.blocks())
 
 
-def test_runs_that_are_there_win_over_the_record(record: ModuleType, run: CompareConfig, tmp_path: Path) -> None:
+def test_runs_that_are_there_win_over_the_record(run: CompareConfig, tmp_path: Path) -> None:
     plan = plan_of(replace(run, out=tmp_path / "again"))
     begun = next(own for block in plan.blocks() for own in plan.testing(*block, {}) if own.cell.seed == 1)
     begun.folder.mkdir(parents=True)
@@ -78,7 +65,7 @@ def test_runs_that_are_there_win_over_the_record(record: ModuleType, run: Compar
     assert {score.seed for score in scored(plan)} == {0}
 
 
-def test_without_a_record_everything_is_run(record: ModuleType, run: CompareConfig, tmp_path: Path) -> None:
+def test_without_a_record_everything_is_run(run: CompareConfig, tmp_path: Path) -> None:
     plan = plan_of(replace(run, out=tmp_path / "again"))
     assert record.lay_out(plan, tmp_path / "none.csv", tmp_path / "none.json") == 0
     assert scored(plan) == []

@@ -200,7 +200,7 @@ def results() -> Results:
     choices = {
         name: Choice(name, rung(0.5, 2e-3, s), name != "POT", s, 1 if s > 60 else 15) for name, s in seconds.items()
     }
-    result = Results("python benchmarks/sinkhorn_speed.py", "1 thread.", methods, ["flash is not here."])
+    result = Results("python -m benchmarks.sinkhorn_speed", "1 thread.", methods, ["flash is not here."])
     result.outcomes[TINY] = Outcome(1e-10, {1e-2: choices, 1e-3: choices}, {"POT": 2.0})
     result.steps[Case(1, 128, 8)] = {loss_step.PUBLISHED: 0.006, "pkdot torch, nearest": 0.003}
     result.memory[Case(1, 4096, 30), "solver: geomloss"] = 512.0
