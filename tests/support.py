@@ -91,3 +91,8 @@ def run_files(folder: Path) -> set[str]:
 def metrics_of(folder: Path) -> Any:
     """The content of a run's ``result.json``."""
     return json.loads((folder / "result.json").read_text())
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of a ``metrics.jsonl``."""
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -57,7 +57,7 @@ MAY_BE_ROUND = {
 MAY_CHANGE = {
     "pkdot.config": "settings, which a recipe and flags fill in one after the other",
     "pkdot.comparison.config": "likewise",
-    "pkdot.training.loop": "the progress of a run",
+    "pkdot.training.state": "the progress of a run",
     "pkdot.data.memory": "samples that are kept as they come",
     "pkdot.data.study": "digests that are computed on first use",
     "pkdot.data.loader": "a memory that fills",

@@ -1,77 +1,52 @@
-"""Saving and reading states and models: in one step, with a digest, and without running what a file contains."""
+"""The state of a training on the disk, with a digest. Reading it never runs code that the file contains."""
 
 import hashlib
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
-from pkdot.storage import write_bytes, write_text
+from pkdot.storage import write_bytes
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a training state of tensors and plain values, replacing the older one only when it is on the disk."""
+    """Write a state of tensors and plain values. The older file stays until the new one is complete on the disk."""
     content = io.BytesIO()
     torch.save({"digest": digest(state), "state": state}, content)
     write_bytes(path, content.getbuffer())
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Read what :func:`save_state` wrote. Raises ``ValueError`` for a file that is damaged or something else."""
+    """Read what :func:`save_state` wrote. Raises ``ValueError`` for a file that is damaged or no state.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     save_state(Path(folder, "last.pt"), {"epoch": 3})
+    ...     load_state(Path(folder, "last.pt"))
+    {'epoch': 3}
+    """
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         state: dict[str, Any] = saved["state"]
         intact = saved["digest"] == digest(state)
-    except Exception as error:  # whatever a damaged file leads to
-        raise ValueError(f"{path}: not a readable checkpoint ({_first_line(error)}).") from error
+    except Exception as error:  # a damaged file can lead to any of them
+        raise ValueError(f"{path}: not a readable checkpoint ({first_line(error)}).") from error
     if not intact:
         raise ValueError(f"{path}: damaged checkpoint, its content does not match its digest.")
     return state
 
 
-def save_model(path: Path, model: nn.Module, metadata: dict[str, Any]) -> None:
-    """Write a model's weights as safetensors with ``metadata`` in the header, and the metadata beside it as JSON."""
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    metadata = {**metadata, "sha256": digest(tensors)}
-    metadata["metadata_sha256"] = _metadata_digest(metadata)
-    write_bytes(path, save(tensors, {"pkdot": json.dumps(metadata)}))
-    write_text(path.with_suffix(".json"), json.dumps(metadata, indent=2) + "\n")
-
-
-def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read weights and metadata. Raises ``ValueError`` for a file that is missing, damaged or something else."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; a run writes it after its first epoch.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {})["pkdot"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            intact = digest(tensors) == metadata["sha256"]
-            told = metadata.pop("metadata_sha256", None)  # models of older versions have none
-            same = told is None or told == _metadata_digest(metadata)
-    except Exception as error:  # whatever a damaged header leads to
-        raise ValueError(f"{path}: not a readable model ({_first_line(error)}).") from error
-    if not intact:
-        raise ValueError(f"{path}: damaged model, its weights do not match their digest.")
-    if not same:
-        raise ValueError(f"{path}: damaged model, its metadata does not match its digest.")
-    return tensors, metadata
-
-
-def _metadata_digest(metadata: dict[str, Any]) -> str:
-    # Through JSON, which is how it is read again: tuples are lists there.
-    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
-
-
 def digest(value: Any) -> str:
-    """SHA-256 over names, shapes, types and contents of a nest of dicts, lists, tensors and plain values.
+    """SHA-256 of nested dicts, lists, tensors and plain values: their names, shapes, types and contents.
 
-    Hashing the file instead would call two equal states different: ``torch.save`` writes the file's name into it.
+    The hash of a file would not do: ``torch.save`` writes the file's name into it, so equal states would differ.
+
+    >>> digest({"a": torch.zeros(2), "b": 1}) == digest({"b": 1, "a": torch.zeros(2)})
+    True
+    >>> digest(torch.zeros(2)) == digest(torch.zeros(2, 1))
+    False
     """
     hasher = hashlib.sha256()
     _feed(hasher, value)
@@ -95,5 +70,10 @@ def _feed(hasher: Any, value: Any) -> None:
         hasher.update(f"{value!r};".encode())
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def first_line(error: Exception) -> str:
+    r"""The first line of an error's message, or its type where it has none.
+
+    >>> first_line(ValueError("no such layer\nsee above")), first_line(KeyError())
+    ('no such layer', 'KeyError')
+    """
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

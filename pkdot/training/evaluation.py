@@ -1,4 +1,4 @@
-"""Running a model over a split, and the figures and files that come of it."""
+"""A model's answers for a split, and the files that hold them and their metrics."""
 
 import csv
 import io
@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pkdot.data.batch import Batch, Schema
-from pkdot.data.loader import Loader
+from pkdot.data.batch import Schema
 from pkdot.metrics import unscorable
 from pkdot.model import Output
 from pkdot.storage import write_text
@@ -38,6 +37,11 @@ class Predictions:
     target: Tensor
     labelled: Tensor
 
+    def output(self, rows: list[int] | Tensor, device: torch.device) -> Output:
+        """The answers of some rows, as the model gave them, on a device."""
+        streams = {name: stream[rows].to(device) for name, stream in self.streams.items()}
+        return Output(self.embedding[rows].to(device), self.prediction[rows].to(device), streams)
+
     def metrics(self, task: Task) -> dict[str, float]:
         """The task's metrics over the labelled samples."""
         return task.metrics(self.prediction[self.labelled], self.target[self.labelled])
@@ -50,37 +54,6 @@ class Predictions:
         if task.loss == "ccc" and unscorable("ccc", self.target[self.labelled]):
             return float(task.sample_losses(self.prediction[self.labelled], self.target[self.labelled]).mean())
         return float(task.task_loss(self.prediction, self.target, self.labelled))
-
-
-def run_model(model: nn.Module, batch: Batch, names: tuple[str, ...], device: torch.device) -> Output:
-    """One forward pass on the named modalities; masks are passed only where a sample lacks one of them."""
-    missing = {name: mask.to(device) for name, mask in batch.missing().items() if name in names}
-    modalities = {name: batch.modalities[name].to(device, non_blocking=True) for name in names}
-    output: Output = model(modalities, missing) if missing else model(modalities)
-    return output
-
-
-@torch.no_grad()
-def predict(model: nn.Module, loader: Loader, names: tuple[str, ...], device: torch.device) -> Predictions:
-    """The model's outputs in eval mode for every sample of a loader, in its order."""
-    was_training = model.training
-    model.eval()
-    outputs: list[Output] = []
-    batches: list[Batch] = []
-    for batch in loader.epoch(0):
-        outputs.append(run_model(model, batch, names, device))
-        batches.append(batch)
-    model.train(was_training)
-    return Predictions(
-        ids=tuple(name for batch in batches for name in batch.ids),
-        prediction=torch.cat([output.prediction.float().cpu() for output in outputs]),
-        embedding=torch.cat([output.embedding.float().cpu() for output in outputs]),
-        streams={
-            name: torch.cat([output.streams[name].float().cpu() for output in outputs]) for name in outputs[0].streams
-        },
-        target=torch.cat([batch.target for batch in batches]),
-        labelled=torch.cat([batch.labelled for batch in batches]),
-    )
 
 
 def write_predictions(path: Path, predictions: Predictions, subjects: list[str], schema: Schema) -> None:

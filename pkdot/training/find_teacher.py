@@ -1,44 +1,53 @@
 """Whose knowledge a student distils: the teacher that was named, the newest one that fits, or a new one."""
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pkdot.config import RunConfig, StudentRunConfig, TeacherRunConfig
 from pkdot.data.study import Study, check_same_data
-from pkdot.training.checkpoints import load_model
+from pkdot.students import STUDENTS
+from pkdot.teachers import TEACHERS
 from pkdot.training.evaluation import read_result
 from pkdot.training.fingerprint import NO_TEACHER, Fingerprint, read_fingerprint, teacher_fingerprint
-from pkdot.training.frozen import FrozenTeacher
+from pkdot.training.objectives import Hallucinates
+from pkdot.training.run import RunResult
 from pkdot.training.run_folder import RunFolder, open_run_folder
-from pkdot.training.schedule import resolved
-from pkdot.training.teacher import RunResult, seen_by_teacher, train_teacher
+from pkdot.training.teacher import seen_by_teacher, teach
+from pkdot.training.trained import load_model, load_trained
 
 log = logging.getLogger(__name__)
 
 _OF_A_TEACHER = ("data", "split_digest", "label_digest", "label_share", "primary_metric")
 
 
-def teacher_for(config: StudentRunConfig, study: Study) -> RunResult:
-    """The teacher that was named, the newest one in ``out`` that is as this run would train it, or a new one.
+def teacher_for(config: StudentRunConfig, study: Study) -> RunResult | None:
+    """The teacher of a student's run; None where the run needs none.
 
-    A named teacher is taken as it is, with a warning of what differs. Any other is reused only where its fingerprint
-    is the one that a new teacher would have.
+    A named teacher is used as it is, with a warning about every difference from what this run would train. Otherwise
+    the newest teacher in ``out`` whose fingerprint is that of a new one is reused; without one, a teacher is trained.
     """
+    if not needs_teacher(config):
+        return None
     wanted = as_teacher(config)
-    asked = teacher_fingerprint(
-        replace(wanted, optim=resolved(wanted.optim, len(study.splits.train))), seen_by_teacher(wanted, study)
-    )
+    asked = teacher_fingerprint(wanted, seen_by_teacher(wanted, study))
     if config.teacher is not None:
         return _named(config.teacher, study, asked)
     found = newest_teacher(config.run.out, study, asked)
     if found is not None:
         log.info("teacher: %s (the newest that fits)", found.folder.path)
         return found
-    return train_teacher(wanted, study)
+    return teach(wanted, study)
+
+
+def needs_teacher(config: StudentRunConfig) -> bool:
+    """Every method but "none" needs a teacher, and so does a student that learns from the teacher's streams.
+
+    >>> from pkdot.config import DistillConfig
+    >>> needs_teacher(StudentRunConfig(distill=DistillConfig(method="none")))
+    False
+    """
+    return config.distill.method != "none" or issubclass(STUDENTS[config.model.student], Hallucinates)
 
 
 def as_teacher(config: StudentRunConfig) -> TeacherRunConfig:
@@ -74,7 +83,7 @@ def newest_teacher(out: Path, study: Study, asked: Fingerprint) -> RunResult | N
                 continue
             differing = read_fingerprint(folder.fingerprint).differences(asked)
             if not differing:
-                FrozenTeacher.load(folder.path, torch.device("cpu"))
+                load_trained(folder, TEACHERS, "teacher")  # it is whole
                 return RunResult(folder, found)
         except ValueError as error:
             log.warning("passed over %s: %s", folder.path, error)
@@ -89,8 +98,8 @@ def _named(path: Path, study: Study, asked: Fingerprint) -> RunResult:
     result = _teacher_result(folder)
     if result is None:
         raise ValueError(f"{folder.path}: holds a student, not a teacher.")
-    teacher = FrozenTeacher.load(folder.path, torch.device("cpu"))
-    check_same_data(folder.path, teacher.schema, result["split_digest"], study)
+    trained = load_trained(folder, TEACHERS, "teacher")
+    check_same_data(folder.path, trained.schema, result["split_digest"], study)
     if result["label_digest"] != study.label_digest:
         log.warning(
             "%s was trained with %.0f %% of the labels and the student has %.0f %%: what the student gains may "

@@ -1,9 +1,7 @@
-"""The log book: ``metrics.jsonl``, which is the source of truth, and TensorBoard, which is for looking."""
+"""The log book of a run: ``metrics.jsonl``, the source of truth, and TensorBoard, for people to look at."""
 
 import json
 import os
-from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -30,22 +28,31 @@ class LogBook:
         write_text(self._path, "".join(line + "\n" for line in known))
         self._board = SummaryWriter(str(folder.path), purge_step=step or None)
 
-    def row(self, values: Mapping[str, Any]) -> None:
-        """Append one JSON line. No clock time in it: equal runs leave equal files."""
+    def epoch(self, epoch: int, step: int, rate: float, train: dict[str, float], validation: dict[str, float]) -> None:
+        """Write an epoch: one JSON line, and a point of each curve for TensorBoard.
+
+        Args:
+            epoch: its number, from 0.
+            step: how many steps of the run are done.
+            rate: the learning rate of the last step.
+            train: mean losses over the epoch's steps.
+            validation: metrics of the validation split.
+        """
+        # No clock time in it: equal runs leave equal files.
+        row = {"epoch": epoch, "step": step, "lr": rate, "train": train, "val": validation}
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
         self.rows += 1
-
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Curves for TensorBoard."""
-        for tag, value in values.items():
+        curves = {f"train/{name}": value for name, value in train.items()}
+        curves |= {f"val/{name}": value for name, value in validation.items()}
+        for tag, value in {**curves, "lr": rate}.items():
             self._board.add_scalar(tag, value, step)
         self._board.flush()
 
     def image(self, tag: str, pixels: np.ndarray[Any, Any], step: int) -> None:
-        """A picture ``(height, width, 3)`` uint8 for TensorBoard."""
+        """Show a picture ``(height, width, 3)`` uint8 in TensorBoard."""
         self._board.add_image(tag, pixels, step, dataformats="HWC")
         self._board.flush()
 
@@ -56,8 +63,3 @@ class LogBook:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._board.close()
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a ``metrics.jsonl``."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,6 +1,7 @@
-"""What a step of teacher and student minimises."""
+"""What a step of a teacher or a student minimises."""
 
-from typing import Any, Protocol, runtime_checkable
+import logging
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -9,12 +10,47 @@ from pkdot.data.batch import Batch
 from pkdot.data.loader import Loader
 from pkdot.model import Output
 from pkdot.tasks import Task
+from pkdot.training.advice import absurd_weights, warn
 from pkdot.training.distillation import Distillation
-from pkdot.training.evaluation import predict, run_model
 from pkdot.training.frozen import FrozenTeacher
+from pkdot.training.network import Network
+
+log = logging.getLogger(__name__)
 
 BALANCE_BATCHES = 8
 """Batches over which the gradients of task and distillation are compared."""
+
+
+class Objective(Protocol):
+    """What a training minimises.
+
+    Attributes:
+        network: its model is validated, selected and saved.
+        trained: everything with parameters to train: the model, and a loss's own connectors.
+    """
+
+    network: Network
+    trained: nn.Module
+
+    def start(self, train: Loader) -> None:
+        """Prepare the first step of a new run; a resumed run calls :meth:`restore` instead."""
+        ...
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalars by name; ``loss`` is the one that is minimised."""
+        ...
+
+    def validate(self) -> dict[str, float]:
+        """Metrics of the validation split, with ``score`` (higher is better) and ``loss`` (breaks ties)."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run must know besides the weights of ``trained``."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state`."""
+        ...
 
 
 @runtime_checkable
@@ -22,90 +58,109 @@ class Hallucinates(Protocol):
     """A student that learns to produce the privileged streams."""
 
     def hallucination_loss(self, output: Output, teacher_streams: dict[str, Tensor]) -> Tensor:
-        """How far the hallucinated streams are from the teacher's."""
+        """The distance between the hallucinated streams and the teacher's."""
         ...
 
 
-class TeacherObjective:
-    """The task loss on all modalities."""
+class TaskObjective:
+    """The task alone: what a teacher minimises, and the first term of what a student minimises.
 
-    def __init__(
-        self, model: nn.Module, task: Task, names: tuple[str, ...], validation: Loader, device: torch.device
-    ) -> None:
-        self.model = model
-        self.trained: nn.Module = model
-        self._task, self._names, self._validation, self._device = task, names, validation, device
+    Args:
+        network: the model that is trained.
+        task: what it answers.
+        validation: the split that selects the best epoch.
+    """
+
+    def __init__(self, network: Network, task: Task, validation: Loader) -> None:
+        self.network = network
+        self.trained: nn.Module = network.model
+        self._task, self._validation = task, validation
+
+    def start(self, train: Loader) -> None:
+        """Nothing to prepare."""
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The task loss over the labelled samples."""
-        output = run_model(self.model, batch, self._names, self._device)
-        return {"loss": self._task_loss(output, batch)}
+        return {"loss": self.task_loss(self.network.run(batch), batch)}
 
-    def _task_loss(self, output: Output, batch: Batch) -> Tensor:
-        target, labelled = batch.target.to(self._device), batch.labelled.to(self._device)
+    def task_loss(self, output: Output, batch: Batch) -> Tensor:
+        """The task loss of the network's output for a batch."""
+        target, labelled = batch.target.to(self.network.device), batch.labelled.to(self.network.device)
         return self._task.task_loss(output.prediction.float(), target, labelled)
 
     def validate(self) -> dict[str, float]:
         """The task's metrics and loss on the validation split."""
-        predictions = predict(self.model, self._validation, self._names, self._device)
+        predictions = self.network.predict(self._validation)
         metrics = predictions.metrics(self._task)
         return {"score": metrics[self._task.primary_metric], "loss": predictions.task_loss(self._task), **metrics}
 
     def state(self) -> dict[str, Any]:
-        """Nothing beside the weights."""
+        """Nothing besides the weights."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Nothing beside the weights."""
+        """Nothing besides the weights."""
 
 
-class StudentObjective(TeacherObjective):
-    """Task loss + weighted distillation losses, on the prevalent modalities.
+class StudentObjective:
+    """Task loss + weighted distillation losses.
 
     Args:
-        distillation: the losses; parameters of their own are trained along.
-        teacher: None only for a student that needs none.
-        weights: of each loss; None until :meth:`balance` finds them.
+        task: the task's part.
+        distillation: the losses between student and teacher; their own parameters are trained too.
+        teacher: None for a student that learns from the labels alone.
+        weight: of the distillation, divided among the losses by their shares; "auto" balances their gradients.
+        factor: on balanced weights.
+        seed: of the dropout while the gradients are measured.
     """
 
     def __init__(
         self,
-        model: nn.Module,
-        task: Task,
-        names: tuple[str, ...],
-        validation: Loader,
-        device: torch.device,
-        *,
+        task: TaskObjective,
         distillation: Distillation,
         teacher: FrozenTeacher | None,
-        weights: dict[str, float] | None = None,
+        *,
+        weight: float | Literal["auto"] = "auto",
+        factor: float = 1.0,
+        seed: int = 0,
     ) -> None:
-        super().__init__(model, task, names, validation, device)
-        self.trained = nn.ModuleDict({"model": model, "distillation": distillation})
-        self.weights = weights
-        self._distillation, self._teacher = distillation, teacher
+        self.network = task.network
+        self.trained: nn.Module = nn.ModuleDict({"model": task.network.model, "distillation": distillation})
+        self.weights: dict[str, float] = {}
+        self._task, self._distillation, self._teacher = task, distillation, teacher
+        self._weight, self._factor, self._seed = weight, factor, seed
+
+    def start(self, train: Loader) -> None:
+        """Set the weights: as given, or balanced on the first batches."""
+        if self._weight != "auto":
+            self.weights = {name: float(self._weight) * share for name, share in self._distillation.shares.items()}
+            return
+        self.weights = self.balance(train)
+        warn(absurd_weights(self.weights, self._factor))
+        told = ", ".join(f"{name} {weight:.4g}" for name, weight in self.weights.items())
+        log.info("distillation weight %s (gradient-balanced, factor %g)", told, self._factor)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The parts and their weighted sum."""
-        output = run_model(self.model, batch, self._names, self._device)
-        task = self._task_loss(output, batch)
+        output = self.network.run(batch)
+        task = self._task.task_loss(output, batch)
         if self._teacher is None:
             return {"loss": task, "task": task}
         known = self._teacher(batch)
         parts = self._distillation(output, known, batch)
-        weighted = [(self.weights or {}).get(name, 0.0) * part for name, part in parts.items()]
+        weighted = [self.weights.get(name, 0.0) * part for name, part in parts.items()]
         total = task + torch.stack(weighted).sum()
         losses = {"task": task, **({"distill": next(iter(parts.values()))} if len(parts) == 1 else parts)}
-        if isinstance(self.model, Hallucinates):
-            losses["hallucination"] = self.model.hallucination_loss(output, known.streams)
+        if isinstance(self.network.model, Hallucinates):
+            losses["hallucination"] = self.network.model.hallucination_loss(output, known.streams)
             total = total + losses["hallucination"]
         return {"loss": total, **losses}
 
-    def balance(self, train: Loader, factor: float, seed: int) -> dict[str, float]:
-        """Set each weight to ``factor * share * |d task / d embedding| / |d loss / d embedding|``; shares sum to 1.
+    def balance(self, train: Loader) -> dict[str, float]:
+        """Weights ``factor * share * |d task / d embedding| / |d loss / d embedding|``, where the shares sum to 1.
 
-        Measured on the first batches before any step, so that it is part of the run's start and not of its course;
-        the models are left as they were, running statistics and memories included.
+        The gradients are measured on the first batches, before any step. The models are left as they were, with their
+        running statistics and the memories of the losses.
         """
         if self._teacher is None:
             raise ValueError("a weight is balanced against a teacher, and there is none.")
@@ -116,18 +171,21 @@ class StudentObjective(TeacherObjective):
         for number, batch in enumerate(train.epoch(0)):
             if number == BALANCE_BATCHES:
                 break
-            torch.manual_seed(seed + number)
-            output = run_model(self.model, batch, self._names, self._device)
-            task_norm += _gradient_norm(self._task_loss(output, batch), output.embedding)
+            torch.manual_seed(self._seed + number)
+            output = self.network.run(batch)
+            task_norm += _gradient_norm(self._task.task_loss(output, batch), output.embedding)
             for name, loss in self._distillation(output, self._teacher(batch), batch).items():
                 norms[name] += _gradient_norm(loss, output.embedding)
         self.trained.load_state_dict(before)
         whole = sum(shares.values())
-        self.weights = {
-            name: factor * share / whole * task_norm / norms[name] if norms[name] > 0 else 0.0
+        return {
+            name: self._factor * share / whole * task_norm / norms[name] if norms[name] > 0 else 0.0
             for name, share in shares.items()
         }
-        return self.weights
+
+    def validate(self) -> dict[str, float]:
+        """The student's metrics and task loss on the validation split."""
+        return self._task.validate()
 
     def state(self) -> dict[str, Any]:
         """The weights, which a resumed run must not measure again."""

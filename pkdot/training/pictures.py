@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -11,10 +10,10 @@ from pkdot.config import StudentRunConfig
 from pkdot.data.study import Study
 from pkdot.losses.ot import OTDistillLoss
 from pkdot.structure import anchor_clouds, cosine_structure
-from pkdot.training.evaluation import predict
 from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.logbook import LogBook
-from pkdot.training.objectives import Hallucinates, StudentObjective
+from pkdot.training.network import Network
+from pkdot.training.objectives import Hallucinates
 from pkdot.training.run_folder import RunFolder
 from pkdot.transport.divergence import transport_plan
 
@@ -31,37 +30,28 @@ class StructurePictures:
     Made before training, so that it knows the student's structure before distillation.
     """
 
-    def __init__(
-        self,
-        teacher: FrozenTeacher,
-        objective: StudentObjective,
-        study: Study,
-        names: tuple[str, ...],
-        config: StudentRunConfig,
-        device: torch.device,
-    ) -> None:
-        self._objective, self._names, self._config, self._device = objective, names, config, device
-        self._validation = study.validation()
+    def __init__(self, teacher: FrozenTeacher, network: Network, study: Study, config: StudentRunConfig) -> None:
+        self._network, self._config, self._validation = network, config, study.validation()
         known = teacher.predict(self._validation)
         order = known.target.reshape(len(known.ids), -1)[:, 0].argsort(stable=True)
         self._rows = order[np.linspace(0, len(order) - 1, min(SAMPLES, len(order))).round().astype(int)]
         self._teacher = known.embedding[self._rows]
         # An untrained T-Net refuses to answer, so a hallucinating student has no picture from before.
-        self._before = None if isinstance(objective.model, Hallucinates) else self._student()
+        self._before = None if isinstance(network.model, Hallucinates) else self._student()
 
     def _student(self) -> Tensor:
-        return predict(self._objective.model, self._validation, self._names, self._device).embedding[self._rows]
+        return self._network.predict(self._validation).embedding[self._rows]
 
-    def on_epoch(self, epoch: int, log: LogBook) -> None:
+    def on_epoch(self, epoch: int, step: int, log: LogBook) -> None:
         """Every ``picture_epochs`` epochs, the matrices and the plan go to TensorBoard."""
         every = self._config.run.picture_epochs
         if not every or epoch % every:
             return
         student = self._student()
-        log.image("structure/teacher, student", side_by_side(self._panels(student)), epoch)
-        log.image("transport/plan (rows: student, columns: teacher)", heat(self._plan(student)), epoch)
+        log.image("structure/teacher, student", side_by_side(self._panels(student)), step)
+        log.image("transport/plan (rows: student, columns: teacher)", heat(self._plan(student)), step)
 
-    def save(self, folder: RunFolder) -> None:
+    def on_end(self, folder: RunFolder) -> None:
         """``structure.png``: the teacher, the student before and the student after."""
         Image.fromarray(side_by_side(self._panels(self._student(), self._before))).save(folder.picture)
 
@@ -76,8 +66,8 @@ class StructurePictures:
     def _plan(self, student: Tensor) -> np.ndarray[Any, Any]:
         """Log10 of the plan's share of the uniform plan, cut at a thousandth and at the identity's."""
         loss, rows = OTDistillLoss(), len(self._rows)
-        topk = loss.topk if self._config.distill.topk == "auto" else self._config.distill.topk
-        select = loss.select if self._config.distill.select == "auto" else self._config.distill.select
+        topk = loss.settings.topk if self._config.distill.topk == "auto" else self._config.distill.topk
+        select = loss.settings.select if self._config.distill.select == "auto" else self._config.distill.select
         k = max(1, round(topk * rows)) if isinstance(topk, float) else topk
         x, y = anchor_clouds(student, self._teacher, k, select=select)
         plan = transport_plan(x, y, blur=self._config.distill.blur)

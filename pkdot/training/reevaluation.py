@@ -9,11 +9,10 @@ from pkdot.data.loader import Loader
 from pkdot.data.study import Study, check_schema, open_study
 from pkdot.students import STUDENTS
 from pkdot.teachers import TEACHERS
-from pkdot.training.checkpoints import load_model
 from pkdot.training.device import find_device, repeatable
-from pkdot.training.evaluation import predict, write_predictions
-from pkdot.training.frozen import blamed_on, load_trained
+from pkdot.training.evaluation import write_predictions
 from pkdot.training.run_folder import open_run_folder
+from pkdot.training.trained import blamed_on, load_model, load_trained
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,11 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         data = data_config(metadata["data"], config)
     optim = OptimConfig(task_loss=trained.schema.task.loss, batch_size=config.batch_size)
     study = open_study(data, optim, seed=0)
-    check_schema(folder.path, trained.schema, study.schema, None if kind == "teacher" else trained.schema.prevalent)
-    names = tuple(trained.schema.modalities) if kind == "teacher" else trained.schema.prevalent
+    check_schema(folder.path, trained.schema, study.schema, trained.names)
     loader, indices = _split(study, config.split)
     try:
         with repeatable():
-            predictions = predict(trained.model.to(device), loader, names, device)
+            predictions = trained.network(device).predict(loader)
     except RuntimeError as error:  # a model that refuses to answer, such as one with an untrained T-Net
         raise ValueError(f"{folder.path}: cannot be evaluated: {error}") from error
     subjects = [record.subject for record in study.records(indices)]

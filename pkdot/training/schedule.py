@@ -32,6 +32,16 @@ def length(optim: OptimConfig) -> tuple[int, int]:
     return optim.epochs, optim.patience
 
 
+def learning_rates(optim: OptimConfig, steps: int) -> list[float]:
+    """The learning rate of every step of a run with ``steps`` steps in an epoch.
+
+    >>> [round(rate, 2) for rate in learning_rates(OptimConfig(epochs=2, patience=1, lr=1.0, warmup=0.25), steps=4)]
+    [0.5, 1.0, 1.0, 0.93, 0.75, 0.5, 0.25, 0.07]
+    """
+    total = steps * length(optim)[0]
+    return [learning_rate(step, total, optim) for step in range(total)]
+
+
 def learning_rate(step: int, total: int, optim: OptimConfig) -> float:
     """Linear warm-up to ``optim.lr``, then half a cosine down to zero at ``total`` steps."""
     warmup = max(1, round(optim.warmup * total))

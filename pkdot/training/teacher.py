@@ -1,8 +1,6 @@
 """Training a teacher on all modalities."""
 
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import torch
 
@@ -12,136 +10,54 @@ from pkdot.data.study import Study, open_study
 from pkdot.model import build
 from pkdot.teachers import TEACHERS
 from pkdot.training.advice import no_better_than_chance, warn, warn_of_classes, warn_of_unscorable
-from pkdot.training.checkpoints import load_model
 from pkdot.training.device import find_device, trainer
-from pkdot.training.evaluation import predict, read_result, write_predictions, write_result
-from pkdot.training.fingerprint import Fingerprint, teacher_fingerprint
-from pkdot.training.loop import fit
-from pkdot.training.objectives import TeacherObjective
-from pkdot.training.run_folder import RunFolder, held, new_run_folder, open_run_folder
-from pkdot.training.schedule import resolved
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run and the content of its ``result.json``."""
-
-    folder: RunFolder
-    result: dict[str, Any]
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The metrics on the test split."""
-        metrics: dict[str, float] = self.result["metrics"]
-        return metrics
+from pkdot.training.fingerprint import teacher_fingerprint
+from pkdot.training.loop import Trainee
+from pkdot.training.network import Network
+from pkdot.training.objectives import TaskObjective
+from pkdot.training.run import RunResult, train_and_test
+from pkdot.training.run_folder import RunFolder
 
 
 @trainer(TeacherRunConfig)
 def train_teacher(config: TeacherRunConfig, study: Study | None = None, folder: RunFolder | None = None) -> RunResult:
-    """Train, select on the validation split, and test once.
+    """Train a teacher, select it on the validation split, and test it once.
 
-    Raises ``ValueError`` for data or settings that cannot be used, before anything is written, and ``Interrupted``
-    after Ctrl-C. ``study`` saves opening the data set again. ``folder`` is used as it is; without it a new one is
-    made, or the one in ``config.run.resume`` is resumed. A finished run is not repeated, and one that was begun with
-    other settings or data is refused.
+    Args:
+        config: of the run.
+        study: saves opening the data set again; its owner warns of the data's faults.
+        folder: where the run goes; None resumes ``config.run.resume``, or makes a new folder.
+
+    Raises:
+        ValueError: data or settings cannot be used, or the folder holds a run with other settings or data.
+        Interrupted: after Ctrl-C, with the state saved.
     """
-    device = find_device(config.run.device)
-    folder = folder or (open_run_folder(config.run.resume) if config.run.resume else None)
-    alone = study is None
-    study = seen_by_teacher(config, study or open_study(config.data, config.optim, config.run.seed))
-    config = replace(config, optim=resolved(config.optim, len(study.splits.train)))
-    fingerprint = teacher_fingerprint(config, study)
-    if folder and (finished := finished_run(folder, fingerprint)):
-        return finished
-    if alone:
-        warn_of_classes(study)
-    torch.manual_seed(config.run.seed)
-    model = build(TEACHERS[config.model.teacher], study.schema, config.model).to(device)
-    names = tuple(study.schema.modalities)
-    train, validation = study.train(), study.validation()
-    preload(train, validation)
-    objective = TeacherObjective(model, study.schema.task, names, validation, device)
-    metadata = describe("teacher", study, asdict(config.model))
-    folder = folder or new_run_folder(config.run.out, config.run.name or f"teacher-{study.schema.name}")
-    with held(folder, config, fingerprint):
-        if finished := finished_run(folder, fingerprint):  # by another process, while this one prepared
-            return finished
-        fit(objective, train, config.optim, config.run, folder, device=device, metadata=metadata, title="teacher")
-        more = {"fingerprint": fingerprint.digest}
-        result = test(objective, study, folder, names, device, metadata, **more)
-    if alone:
-        warn_of_unscorable(study)
+    if study is not None:
+        return teach(config, study, folder)
+    find_device(config.run.device)  # before a data set is made or read
+    study = open_study(config.data, config.optim, config.run.seed)
+    warn_of_classes(study)
+    run = teach(config, study, folder)
+    warn_of_unscorable(study)
+    return run
+
+
+def teach(config: TeacherRunConfig, study: Study, folder: RunFolder | None = None) -> RunResult:
+    """Train and test a teacher on a study that is open."""
+    study = seen_by_teacher(config, study)
+
+    def prepare(validation: Loader, device: torch.device) -> Trainee:
+        model = build(TEACHERS[config.model.teacher], study.schema, config.model).to(device)
+        network = Network(model, tuple(study.schema.modalities), device)
+        objective = TaskObjective(network, study.schema.task, validation)
+        return Trainee(objective, "teacher", title="teacher", name="teacher")
+
+    run = train_and_test(config, study, teacher_fingerprint(config, study), prepare, folder)
     known = [target[0] for target in study.targets(study.splits.test)]
-    warn(no_better_than_chance("teacher", result["primary_metric"], result["metrics"], known))
-    return RunResult(folder, result)
+    warn(no_better_than_chance("teacher", run.result["primary_metric"], run.metrics, known))
+    return run
 
 
 def seen_by_teacher(config: TeacherRunConfig, study: Study) -> Study:
-    """The data as the teacher sees it: one without the privileged modalities knows nothing of them."""
+    """The study as the teacher sees it: with ``privileged=False`` it does not know the privileged modalities."""
     return study if config.privileged else replace(study, schema=study.schema.prevalent_only())
-
-
-def finished_run(folder: RunFolder, fingerprint: Fingerprint) -> RunResult | None:
-    """The run in a folder, once it has a result. Raises ``ValueError`` where that is another run."""
-    if not folder.result.exists():
-        return None
-    folder.check(fingerprint)
-    return RunResult(folder, read_result(folder.result))
-
-
-def test(
-    objective: TeacherObjective,
-    study: Study,
-    folder: RunFolder,
-    names: tuple[str, ...],
-    device: torch.device,
-    metadata: dict[str, Any],
-    **more: Any,
-) -> dict[str, Any]:
-    """Read the test split with the selected model, for the first and only time, and write the result."""
-    tensors, saved = load_model(folder.best)
-    objective.model.load_state_dict(tensors)
-    predictions = predict(objective.model, study.test(), names, device)
-    subjects = [record.subject for record in study.records(study.splits.test)]
-    write_predictions(folder.predictions, predictions, subjects, study.schema)
-    result = {
-        "kind": metadata["kind"],
-        "data": study.schema.name,
-        "split": "test",
-        "samples": int(predictions.labelled.sum()),
-        "subjects": len(set(subjects)),
-        "train_samples": len(study.splits.train),
-        "split_digest": metadata["split_digest"],
-        "label_digest": metadata["label_digest"],
-        "label_share": study.label_share,
-        "best_epoch": saved["epoch"],
-        "validation": saved["validation"],
-        "primary_metric": study.schema.task.primary_metric,
-        "metrics": predictions.metrics(study.schema.task),
-        **more,
-    }
-    write_result(folder.result, result)
-    return result
-
-
-def preload(*loaders: Loader) -> None:
-    """Read what fits in memory now: a sample that cannot be read is then found before anything is written."""
-    for loader in loaders:
-        loader.preload()
-
-
-def describe(kind: str, study: Study, model: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says of itself."""
-    return {
-        "kind": kind,
-        "schema": study.schema.to_dict(),
-        "model": _plain(model),
-        "data": _plain(asdict(study.config)),
-        "split_digest": study.split_digest,
-        "label_digest": study.label_digest,
-    }
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings as JSON has them: a path is its text."""
-    return {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}

@@ -16,8 +16,7 @@ from pkdot.comparison.reuse import reused
 from pkdot.comparison.stages import planned
 from pkdot.comparison.tuning import frozen_factors
 from pkdot.storage import locked
-from pkdot.training.logbook import read_rows
-from tests.support import write_vectors
+from tests.support import rows_of, write_vectors
 
 GRID = """
 [sets.toy]
@@ -93,7 +92,7 @@ def test_another_number_of_epochs_makes_all_runs_anew_and_reports_them_alone(fin
     assert "runs are in" in report
     plan = Plan(grid_of(config), config)
     runs = plan.testing("toy", "all labels", frozen_factors(plan, "toy", "all labels"))
-    rows = [read_rows(run.folder / "metrics.jsonl") for run in runs]
+    rows = [rows_of(run.folder / "metrics.jsonl") for run in runs]
     assert {len(row) for row in rows} == {2}
 
 
@@ -203,7 +202,7 @@ def test_two_commands_on_one_folder_share_its_runs(world: Path) -> None:
     assert [answers.get() for _ in commands] == ["", ""]
     runs = Plan(grid_of(config), config).testing("toy", "all labels", {})
     assert all(run.done for run in runs)
-    assert all([row["epoch"] for row in read_rows(run.folder / "metrics.jsonl")] == [0] for run in runs)
+    assert all([row["epoch"] for row in rows_of(run.folder / "metrics.jsonl")] == [0] for run in runs)
     assert not [path for path in config.out.rglob("*") if path.name.endswith((".part", ".error.txt", ".log"))]
     assert (config.out / "report.md").exists()
 

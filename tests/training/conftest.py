@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pkdot.training.teacher import RunResult, train_teacher
+from pkdot.training.run import RunResult
+from pkdot.training.teacher import train_teacher
 from tests.support import teacher_config, write_vectors
 
 

@@ -1,5 +1,6 @@
 """The weight of a distillation loss: from the gradients of task and loss, and from nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from pkdot.losses.logits import KDLoss
 from pkdot.model import Output
 from pkdot.training.distillation import Distillation
 from pkdot.training.frozen import FrozenTeacher
-from pkdot.training.objectives import StudentObjective
+from pkdot.training.network import Network
+from pkdot.training.objectives import StudentObjective, TaskObjective
+from pkdot.training.run import RunResult
 from pkdot.training.student import distill
-from pkdot.training.teacher import RunResult
 from tests.support import student_config
 from tests.training.toys import SCHEMA, InMemory, Model, loader_of
 
@@ -39,16 +41,19 @@ class Constant(nn.Module):
         return student.sum() * 0.0
 
 
+def task_of(student: nn.Module, dataset: InMemory) -> TaskObjective:
+    return TaskObjective(Network(student, ("weak",), CPU), SCHEMA.task, loader_of(dataset))
+
+
 def objective_of(
-    criteria: dict[str, nn.Module], shares: dict[str, float]
+    criteria: dict[str, nn.Module], shares: dict[str, float], factor: float = 1.0
 ) -> tuple[StudentObjective, Model, Model, InMemory]:
     dataset = InMemory(40)
     student, teacher = Model("weak", seed=1), Model("weak", "strong", seed=2)
     rows = {record.id: row for row, record in enumerate(dataset.records)}
     distillation = Distillation(criteria, shares, SCHEMA.task, rows=rows)
-    frozen = FrozenTeacher(teacher, SCHEMA, 5, CPU)
-    names, validation = ("weak",), loader_of(dataset)
-    made = StudentObjective(student, SCHEMA.task, names, validation, CPU, distillation=distillation, teacher=frozen)
+    frozen = FrozenTeacher(Network(teacher, ("weak", "strong"), CPU), 5)
+    made = StudentObjective(task_of(student, dataset), distillation, frozen, factor=factor)
     return made, student, teacher, dataset
 
 
@@ -70,19 +75,18 @@ def gradients(student: Model, teacher: Model, dataset: InMemory, labelled: np.nd
 
 @pytest.mark.parametrize("factor", [0.5, 8.0])
 def test_a_weight_is_the_tasks_gradient_over_the_losss_times_the_factor(factor: float) -> None:
-    objective, student, teacher, dataset = objective_of({"distance": Distance(1.0)}, {"distance": 1.0})
+    objective, student, teacher, dataset = objective_of({"distance": Distance(1.0)}, {"distance": 1.0}, factor)
     task, _, distance = gradients(student, teacher, dataset)
     assert not 0.8 < task / distance < 1.25  # or its inverse would do as well
-    found = objective.balance(loader_of(dataset), factor, seed=0)
-    assert found == {"distance": pytest.approx(factor * float(task / distance), rel=1e-4)}
-    assert objective.weights == found
+    objective.start(loader_of(dataset))
+    assert objective.weights == {"distance": pytest.approx(factor * float(task / distance), rel=1e-4)}
 
 
 def test_shares_divide_the_factor_among_the_losses() -> None:
     criteria = {"distance": Distance(1.0), "kd": KDLoss()}
-    objective, student, teacher, dataset = objective_of(criteria, {"distance": 3.0, "kd": 1.0})
+    objective, student, teacher, dataset = objective_of(criteria, {"distance": 3.0, "kd": 1.0}, factor=2.0)
     task, kd, distance = gradients(student, teacher, dataset)
-    found = objective.balance(loader_of(dataset), 2.0, seed=0)
+    found = objective.balance(loader_of(dataset))
     assert found["distance"] == pytest.approx(2.0 * 0.75 * float(task / distance), rel=1e-4)
     assert found["kd"] == pytest.approx(2.0 * 0.25 * float(task / kd), rel=1e-4)
 
@@ -90,13 +94,13 @@ def test_shares_divide_the_factor_among_the_losses() -> None:
 def test_a_loss_in_other_units_weighs_the_same() -> None:
     plain, *_, dataset = objective_of({"distance": Distance(1.0)}, {"distance": 1.0})
     large, *_ = objective_of({"distance": Distance(1000.0)}, {"distance": 1.0})
-    weights = [objective.balance(loader_of(dataset), 1.0, seed=0)["distance"] for objective in (plain, large)]
+    weights = [objective.balance(loader_of(dataset))["distance"] for objective in (plain, large)]
     assert weights[0] == pytest.approx(1000 * weights[1], rel=1e-4)
 
 
 def test_a_loss_without_a_gradient_gets_no_weight() -> None:
     objective, *_, dataset = objective_of({"nothing": Constant()}, {"nothing": 1.0})
-    assert objective.balance(loader_of(dataset), 1.0, seed=0) == {"nothing": 0.0}
+    assert objective.balance(loader_of(dataset)) == {"nothing": 0.0}
 
 
 def test_the_first_batches_alone_are_looked_at_and_unlabelled_samples_count_for_the_loss_alone() -> None:
@@ -104,7 +108,7 @@ def test_the_first_batches_alone_are_looked_at_and_unlabelled_samples_count_for_
     labelled = np.arange(40) % 4 != 1
     labelled[4 * BALANCED_BATCHES :] = False
     task, _, distance = gradients(student, teacher, dataset, labelled)
-    found = objective.balance(loader_of(dataset, labelled), 1.0, seed=0)
+    found = objective.balance(loader_of(dataset, labelled))
     assert found["distance"] == pytest.approx(float(task / distance), rel=1e-4)
 
 
@@ -136,16 +140,14 @@ class WithRunningStatistics(Model):
 
 
 def test_balancing_leaves_no_trace_and_follows_from_the_seed() -> None:
-    dataset, frozen = InMemory(40), FrozenTeacher(Model("weak", "strong", seed=2), SCHEMA, 5, CPU)
+    dataset, frozen = InMemory(40), FrozenTeacher(Network(Model("weak", "strong", seed=2), ("weak", "strong"), CPU), 5)
     found = []
     for seed in (0, 0, 1):
         distillation = Distillation({"distance": Distance(1.0)}, {"distance": 1.0}, SCHEMA.task, rows={})
         student = WithRunningStatistics()
-        objective = StudentObjective(
-            student, SCHEMA.task, ("weak",), loader_of(dataset), CPU, distillation=distillation, teacher=frozen
-        )
+        objective = StudentObjective(task_of(student, dataset), distillation, frozen, seed=seed)
         before = {name: value.clone() for name, value in student.state_dict().items()}
-        found.append(objective.balance(loader_of(dataset), 1.0, seed)["distance"])
+        found.append(objective.balance(loader_of(dataset))["distance"])
         assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
         assert all(parameter.grad is None for parameter in student.parameters())
     assert found[0] == found[1] != found[2]
@@ -165,13 +167,11 @@ class Elsewhere(nn.Module):
 def test_what_cannot_be_balanced_is_refused() -> None:
     objective, *_, dataset = objective_of({"elsewhere": Elsewhere()}, {"elsewhere": 1.0})
     with pytest.raises(ValueError, match="does not depend on the model's embedding"):
-        objective.balance(loader_of(dataset), 1.0, seed=0)
+        objective.balance(loader_of(dataset))
     distillation = Distillation({}, {}, SCHEMA.task, rows={})
-    alone = StudentObjective(
-        Model("weak"), SCHEMA.task, ("weak",), loader_of(dataset), CPU, distillation=distillation, teacher=None
-    )
+    alone = StudentObjective(task_of(Model("weak"), dataset), distillation, None)
     with pytest.raises(ValueError, match="there is none"):
-        alone.balance(loader_of(dataset), 1.0, seed=0)
+        alone.balance(loader_of(dataset))
     (batch,) = loader_of(dataset, batch_size=40).epoch(0)
     losses = alone.losses(batch)
     assert losses.keys() == {"loss", "task"}
@@ -180,10 +180,10 @@ def test_what_cannot_be_balanced_is_refused() -> None:
 
 def test_the_weights_are_part_of_the_state() -> None:
     objective, *_, dataset = objective_of({"distance": Distance(1.0)}, {"distance": 1.0})
-    objective.balance(loader_of(dataset), 1.0, seed=0)
+    objective.start(loader_of(dataset))
     resumed, *_ = objective_of({"distance": Distance(1.0)}, {"distance": 1.0})
     resumed.restore(objective.state())
-    assert resumed.weights == objective.weights is not None
+    assert resumed.weights == objective.weights != {}
 
 
 def test_a_hallucinating_student_also_minimises_its_hallucinations() -> None:
@@ -192,7 +192,8 @@ def test_a_hallucinating_student_also_minimises_its_hallucinations() -> None:
             return (output.streams["weak"] - teacher_streams["strong"]).square().mean()
 
     objective, _, teacher, dataset = objective_of({"distance": Distance(1.0)}, {"distance": 1.0})
-    objective.model = student = Hallucinating("weak", seed=1)
+    student = Hallucinating("weak", seed=1)
+    objective.network = replace(objective.network, model=student)
     objective.weights = {"distance": 2.0}
     (batch,) = loader_of(dataset, batch_size=40).epoch(0)
     losses = objective.losses(batch)

@@ -2,10 +2,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save
-from torch import nn
 
-from pkdot.training.checkpoints import digest, load_model, load_state, save_model, save_state
+from pkdot.training.checkpoints import digest, load_state, save_state
 
 
 def example_state() -> dict[str, object]:
@@ -65,46 +63,7 @@ def test_a_state_runs_no_code_when_it_is_read(tmp_path: Path) -> None:
         load_state(tmp_path / "last.pt")
 
 
-def test_a_model_comes_back_with_its_metadata(tmp_path: Path) -> None:
-    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    save_model(tmp_path / "best.safetensors", model, {"kind": "student", "epoch": 3})
-    tensors, metadata = load_model(tmp_path / "best.safetensors")
-    assert metadata["kind"] == "student"
-    assert (tmp_path / "best.json").exists()
-    assert all(torch.equal(tensors[name], value) for name, value in model.state_dict().items())
-
-
-def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "best.safetensors"
-    save_model(path, nn.Linear(30, 20), {"kind": "student"})
-    content = bytearray(path.read_bytes())
-    content[-8] ^= 1
-    path.write_bytes(bytes(content))
-    with pytest.raises(ValueError, match="damaged model"):
-        load_model(path)
-    path.write_bytes(bytes(content[:40]))
-    with pytest.raises(ValueError, match="not a readable model"):
-        load_model(path)
-
-
 def test_digest_tells_shape_type_name_and_content_apart() -> None:
     base = torch.arange(4.0)
     others = [base.view(2, 2), base.double(), base + 1]
     assert len({digest({"a": base}), digest({"b": base}), *(digest({"a": other}) for other in others)}) == 5
-
-
-def test_metadata_that_was_changed_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "best.safetensors"
-    save_model(path, nn.Linear(30, 20), {"kind": "student", "shape": (3, 4), "epoch": 12, "score": float("nan")})
-    assert load_model(path)[1]["epoch"] == 12
-    path.write_bytes(path.read_bytes().replace(b'epoch\\": 12', b'epoch\\": 13'))
-    with pytest.raises(ValueError, match="its metadata does not match its digest"):
-        load_model(path)
-
-
-@pytest.mark.parametrize("told", ["[]", "3", "null", "{}", "[" * 50_000, '{"sha256": 3}', "\ud800", ""])
-def test_metadata_that_is_no_table_is_refused(tmp_path: Path, told: str) -> None:
-    path = tmp_path / "best.safetensors"
-    path.write_bytes(save({"a": torch.zeros(2)}, {"pkdot": told}) if told != "\ud800" else b"\xff" * 99)
-    with pytest.raises(ValueError, match=r"best\.safetensors: "):
-        load_model(path)

@@ -10,8 +10,9 @@ from pkdot.cli import distill as distill_command
 from pkdot.config import EvaluateConfig, StudentRunConfig, TeacherRunConfig
 from pkdot.data.study import open_study
 from pkdot.teachers import TEACHERS
-from pkdot.training import device, reevaluation, teacher
+from pkdot.training import device
 from pkdot.training.device import check_one_process, find_device, repeatable
+from pkdot.training.network import Network
 from pkdot.training.reevaluation import evaluate
 from pkdot.training.student import distill, train_student
 from pkdot.training.teacher import train_teacher
@@ -44,21 +45,20 @@ def test_a_trainer_leaves_torch_as_it_was(
     before: tuple[bool, bool, int], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    for module in (teacher, reevaluation):
-        predict = module.predict
-        monkeypatch.setattr(module, "predict", lambda *a, inner=predict: (seen.append(settings()), inner(*a))[1])
+    predict = Network.predict
+    monkeypatch.setattr(Network, "predict", lambda *a: (seen.append(settings()), predict(*a))[1])
     config = student_config(data, tmp_path)
     config.run.threads = 2
     result = distill(config)
     assert settings() == before
     assert result.teacher is not None
-    assert seen == [(True, True, 2), (True, True, 2)]
     config.teacher = result.teacher.folder.path
     train_student(config, open_study(config.data, config.optim, 0))
     assert settings() == before
+    assert set(seen) == {(True, True, 2)}
     evaluate(EvaluateConfig(result.student.folder.path))
     assert settings() == before
-    assert seen[2:] == [(True, True, 2), (True, True, 1)]  # an evaluation has no number of its own
+    assert seen[-1] == (True, True, 1)  # an evaluation has no number of its own
 
 
 def test_torch_is_as_it_was_after_an_error_too(

@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 from pkdot.config import OptimConfig, RunConfig
 from pkdot.data.batch import Batch
+from pkdot.data.loader import Loader
 from pkdot.training.checkpoints import load_state
-from pkdot.training.loop import Progress, fit
+from pkdot.training.loop import Trainee, fit
+from pkdot.training.network import Network
 from pkdot.training.run_folder import RunFolder
 from pkdot.training.schedule import learning_rate
+from pkdot.training.state import Progress
 from tests.training.toys import InMemory, loader_of
 
 CPU = torch.device("cpu")
@@ -29,11 +32,15 @@ class Toy:
     def __init__(self, scores: list[float] | None = None, losses: list[float] | None = None) -> None:
         torch.manual_seed(0)
         self.model: nn.Module = nn.Linear(4, 3)
+        self.network = Network(self.model, ("weak",), CPU)
         self.trained: nn.Module = nn.ModuleDict({"model": self.model, "connector": nn.Linear(3, 3)})
         self.scores, self.ties = scores or [0.5] * 9, losses or [1.0] * 9
         self.drawn: list[float] = []
         self.kept: list[dict[str, Tensor]] = []
-        self.steps = 0
+        self.steps, self.started = 0, False
+
+    def start(self, train: Loader) -> None:
+        self.started = True
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         assert self.trained.training
@@ -61,11 +68,15 @@ def loss_of(trained: nn.Module, batch: Batch) -> Tensor:
     return loss
 
 
+def trainee_of(toy: Toy) -> Trainee:
+    return Trainee(toy, "teacher", title="toy", name="toy", metadata={"kind": "toy"})
+
+
 def fitted(toy: Toy, folder: Path, optim: OptimConfig = OPTIM, seed: int = 0) -> Progress:
     folder.mkdir(parents=True, exist_ok=True)
     train = loader_of(InMemory(18), shuffle=True, seed=seed)
     run = RunConfig(seed=seed)
-    return fit(toy, train, optim, run, RunFolder(folder), device=CPU, metadata={"kind": "toy"}, title="toy")
+    return fit(trainee_of(toy), train, optim, run, RunFolder(folder))
 
 
 def by_hand(optim: OptimConfig) -> nn.Module:
@@ -176,12 +187,14 @@ def test_a_state_is_saved_every_so_many_steps_and_after_each_epoch(
     train = loader_of(InMemory(18), shuffle=True)
     run = RunConfig(checkpoint_steps=every)
     with pytest.raises(RuntimeError, match="stopped here"):
-        fit(Failing(), train, OPTIM, run, RunFolder(tmp_path), device=CPU, metadata={}, title="toy")
+        fit(trainee_of(Failing()), train, OPTIM, run, RunFolder(tmp_path))
     progress = load_state(RunFolder(tmp_path).last)["progress"]
     assert (progress["epoch"], progress["step"]) == saved
     # Resumed, it ends as one that was not stopped.
     resumed, whole = Toy(), Toy()
-    fit(resumed, train, OPTIM, run, RunFolder(tmp_path), device=CPU, metadata={}, title="toy")
+    fit(trainee_of(resumed), train, OPTIM, run, RunFolder(tmp_path))
     fitted(whole, tmp_path / "whole")
     assert all(torch.equal(a, b) for a, b in zip(resumed.model.parameters(), whole.model.parameters(), strict=True))
+    assert whole.started
+    assert not resumed.started
     assert resumed.drawn == whole.drawn[5 * saved[0] + saved[1] :]

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +12,10 @@ from pkdot.config import ModelConfig
 from pkdot.data.batch import Batch
 from pkdot.model import Output
 from pkdot.teachers import TEACHERS
-from pkdot.training.checkpoints import save_model
-from pkdot.training.frozen import FrozenTeacher, load_trained
+from pkdot.training.frozen import FrozenTeacher
+from pkdot.training.network import Network
 from pkdot.training.run_folder import RunFolder
+from pkdot.training.trained import save_model
 from tests.training.toys import SCHEMA, InMemory, answer_of, loader_of
 
 CPU = torch.device("cpu")
@@ -43,7 +43,7 @@ def assert_own_answers(teacher: FrozenTeacher, model: nn.Module, dataset: InMemo
 @pytest.mark.parametrize("remembers", [True, False])
 def test_each_sample_gets_its_own_answer_in_whatever_order_it_is_asked(model: nn.Module, remembers: bool) -> None:
     dataset = InMemory(30)
-    teacher = FrozenTeacher(model, SCHEMA, 8, CPU)
+    teacher = FrozenTeacher(Network(model, BOTH, CPU), 8)
     if remembers:
         teacher.remember(loader_of(dataset, batch_size=7))
     for epoch in (0, 1):
@@ -58,14 +58,14 @@ def test_each_sample_gets_its_own_answer_in_whatever_order_it_is_asked(model: nn
 
 def test_what_it_remembers_stands_in_the_order_of_its_ids(model: nn.Module) -> None:
     dataset = InMemory(12)
-    known = FrozenTeacher(model, SCHEMA, 8, CPU).remember(loader_of(dataset, shuffle=True, seed=1))
+    known = FrozenTeacher(Network(model, BOTH, CPU), 8).remember(loader_of(dataset, shuffle=True, seed=1))
     assert sorted(known.ids) == [record.id for record in dataset.records] != list(known.ids)
     for row, name in enumerate(known.ids):
         assert torch.allclose(known.embedding[row], answer_of(model, dataset, name, BOTH).embedding[0], atol=1e-5)
 
 
 def test_a_sample_that_was_not_remembered_is_no_others(model: nn.Module) -> None:
-    teacher = FrozenTeacher(model, SCHEMA, 8, CPU)
+    teacher = FrozenTeacher(Network(model, BOTH, CPU), 8)
     teacher.remember(loader_of(InMemory(8)))
     (batch,) = loader_of(InMemory(9), batch_size=9).epoch(0)
     with pytest.raises(KeyError, match="s008"):
@@ -75,7 +75,7 @@ def test_a_sample_that_was_not_remembered_is_no_others(model: nn.Module) -> None
 @pytest.mark.parametrize("remembers", [True, False])
 def test_it_is_in_eval_mode_and_without_gradients_at_every_step(model: nn.Module, remembers: bool) -> None:
     dataset = InMemory(8)
-    teacher = FrozenTeacher(model, SCHEMA, 8, CPU)
+    teacher = FrozenTeacher(Network(model, BOTH, CPU), 8)
     if remembers:
         teacher.remember(loader_of(dataset))
     (batch,) = loader_of(dataset, batch_size=8).epoch(0)
@@ -90,44 +90,12 @@ def test_it_is_in_eval_mode_and_without_gradients_at_every_step(model: nn.Module
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-def saved(folder: Path, **changed: Any) -> RunFolder:
-    """A run folder with a teacher of eight numbers, of which its metadata say something else."""
+def test_a_teacher_from_a_folder_answers_as_the_one_that_was_saved(tmp_path: Path) -> None:
     config = ModelConfig(width=8, teacher="concat")
-    torch.manual_seed(1)
     model = TEACHERS["concat"](SCHEMA, config)
     metadata = {"kind": "teacher", "schema": SCHEMA.to_dict(), "model": asdict(config)}
-    told = {name: value for name, value in {**metadata, **changed}.items() if value is not None}
-    save_model(RunFolder(folder).best, model, told)
-    return RunFolder(folder)
-
-
-def test_a_teacher_from_a_folder_answers_as_the_one_that_was_saved(tmp_path: Path) -> None:
-    folder = saved(tmp_path)
+    save_model(RunFolder(tmp_path).best, model, metadata)
     teacher = FrozenTeacher.load(tmp_path, CPU)
-    torch.manual_seed(1)
-    model = TEACHERS["concat"](SCHEMA, ModelConfig(width=8, teacher="concat"))
     (batch,) = loader_of(InMemory(4)).epoch(0)
     assert_own_answers(teacher, model, InMemory(4), batch)
-    assert (teacher.width, teacher.schema) == (8, SCHEMA)
-    assert load_trained(folder, TEACHERS, "teacher").metadata["kind"] == "teacher"
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"kind": "student"}, "holds a student, not a teacher"),
-        ({"kind": None}, "holds a model of an unknown kind, not a teacher"),
-        ({"schema": None}, "metadata that this version cannot read"),
-        ({"model": {"width": 8, "layers": 3}}, "metadata that this version cannot read"),
-        ({"model": {"width": -1}}, "metadata that this version cannot read"),
-        ({"model": asdict(ModelConfig(width=6, teacher="concat"))}, "does not fit the teacher 'concat'"),
-    ],
-)
-def test_what_is_no_teacher_is_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        load_trained(saved(tmp_path, **changed), TEACHERS, "teacher")
-
-
-def test_a_teacher_that_is_not_registered_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="trained with the teacher 'concat', which is not registered here"):
-        load_trained(saved(tmp_path), {}, "teacher")
+    assert teacher.width == 8

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pkdot.training.logbook import LogBook, read_rows
+from pkdot.training.logbook import LogBook
 from pkdot.training.run_folder import RunFolder
+from tests.support import rows_of
 
 
 def curve(folder: Path, tag: str) -> list[tuple[int, float]]:
@@ -21,10 +22,9 @@ def curve(folder: Path, tag: str) -> list[tuple[int, float]]:
 def test_an_epoch_is_on_the_disk_before_the_book_is_closed(tmp_path: Path) -> None:
     log = LogBook(RunFolder(tmp_path))
     for epoch in range(3):
-        log.row({"epoch": epoch})
-        log.scalars({"val/score": 0.5 * epoch, "lr": 0.25}, step=epoch)
+        log.epoch(epoch, step=epoch, rate=0.25, train={"loss": 1.0}, validation={"score": 0.5 * epoch})
         # The process might be killed here.
-        assert [row["epoch"] for row in read_rows(tmp_path / "metrics.jsonl")] == list(range(epoch + 1))
+        assert [row["epoch"] for row in rows_of(tmp_path / "metrics.jsonl")] == list(range(epoch + 1))
         assert curve(tmp_path, "val/score") == [(step, 0.5 * step) for step in range(epoch + 1)]
         assert curve(tmp_path, "lr") == [(step, 0.25) for step in range(epoch + 1)]
 
@@ -32,14 +32,13 @@ def test_an_epoch_is_on_the_disk_before_the_book_is_closed(tmp_path: Path) -> No
 def test_a_resumed_book_drops_what_its_state_does_not_know(tmp_path: Path) -> None:
     with LogBook(RunFolder(tmp_path)) as log:
         for epoch in range(3):
-            log.row({"epoch": epoch})
-            log.scalars({"score": float(epoch)}, step=10 * (epoch + 1))
+            log.epoch(epoch, step=10 * (epoch + 1), rate=0.1, train={}, validation={"score": float(epoch)})
     with LogBook(RunFolder(tmp_path), rows=1, step=20) as log:
         assert log.rows == 1
-        log.row({"epoch": 1, "again": True})
-        log.scalars({"score": 7.0}, step=20)
-    assert read_rows(tmp_path / "metrics.jsonl") == [{"epoch": 0}, {"epoch": 1, "again": True}]
-    assert curve(tmp_path, "score") == [(10, 0.0), (20, 7.0)]
+        log.epoch(1, step=20, rate=0.1, train={}, validation={"score": 7.0})
+    rows = rows_of(tmp_path / "metrics.jsonl")
+    assert [(row["epoch"], row["step"], row["val"]["score"]) for row in rows] == [(0, 10, 0.0), (1, 20, 7.0)]
+    assert curve(tmp_path, "val/score") == [(10, 0.0), (20, 7.0)]
 
 
 def test_a_new_run_starts_with_an_empty_book(tmp_path: Path) -> None:

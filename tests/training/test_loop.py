@@ -1,6 +1,6 @@
 from torch import nn
 
-from pkdot.training.loop import parameter_groups
+from pkdot.training.state import parameter_groups
 
 
 def test_biases_and_norms_do_not_decay() -> None:

@@ -8,9 +8,9 @@ from pkdot.config import ModelConfig
 from pkdot.data.batch import Batch
 from pkdot.students import STUDENTS
 from pkdot.teachers import TEACHERS
-from pkdot.training.evaluation import predict, run_model
 from pkdot.training.frozen import FrozenTeacher
-from pkdot.training.objectives import TeacherObjective
+from pkdot.training.network import Network
+from pkdot.training.objectives import TaskObjective
 from tests.training.toys import SCHEMA, InMemory, Model, answer_of, loader_of
 
 CPU = torch.device("cpu")
@@ -44,7 +44,7 @@ def assert_answers(
 def test_a_model_is_told_which_of_its_modalities_each_sample_lacks(dataset: InMemory, names: tuple[str, ...]) -> None:
     model = Model(*names).eval()
     for batch in batches(dataset):
-        output = run_model(model, batch, names, CPU)
+        output = Network(model, names, CPU).run(batch)
         assert_answers((output.embedding, output.prediction, output.streams), model, dataset, batch.ids)
 
 
@@ -59,7 +59,7 @@ def test_masks_are_given_for_the_models_modalities_alone(dataset: InMemory) -> N
 
     model = Recording("weak")
     for batch in batches(dataset):
-        run_model(model, batch, ("weak",), CPU)
+        Network(model, ("weak",), CPU).run(batch)
     lacks_weak = [i % 6 == 2 for i in range(24)]
     told = torch.cat([given.get("weak", torch.ones(6, dtype=torch.bool)) for given in seen])
     assert told.tolist() == [not lacking for lacking in lacks_weak]
@@ -74,7 +74,7 @@ def test_predictions_of_every_model_know_what_is_missing(dataset: InMemory, kind
         if name.endswith("trained"):  # a hallucinating student refuses to be asked before it has learned
             buffer.fill_(1)
     names = BOTH if kind in TEACHERS else ("weak",)
-    found = predict(model, loader_of(dataset, batch_size=6), names, CPU)
+    found = Network(model, names, CPU).predict(loader_of(dataset, batch_size=6))
     with torch.no_grad():
         for row, name in enumerate(found.ids):
             alone = answer_of(model, dataset, name, names)
@@ -85,7 +85,7 @@ def test_predictions_of_every_model_know_what_is_missing(dataset: InMemory, kind
 @pytest.mark.parametrize("remembers", [True, False])
 def test_the_frozen_teacher_knows_what_is_missing(dataset: InMemory, remembers: bool) -> None:
     model = Model(*BOTH)
-    teacher = FrozenTeacher(model, SCHEMA, 5, CPU)
+    teacher = FrozenTeacher(Network(model, BOTH, CPU), 5)
     if remembers:
         teacher.remember(loader_of(dataset, batch_size=6))
     for batch in loader_of(dataset, batch_size=6, shuffle=True).epoch(1):
@@ -95,7 +95,7 @@ def test_the_frozen_teacher_knows_what_is_missing(dataset: InMemory, remembers: 
 
 def test_a_training_step_knows_what_is_missing(dataset: InMemory) -> None:
     model = Model(*BOTH)
-    objective = TeacherObjective(model, SCHEMA.task, BOTH, loader_of(dataset), CPU)
+    objective = TaskObjective(Network(model, BOTH, CPU), SCHEMA.task, loader_of(dataset))
     for batch in batches(dataset):
         answers = torch.cat([answer_of(model, dataset, name, BOTH).prediction for name in batch.ids])
         expected = nn.functional.cross_entropy(answers, batch.target)

@@ -10,12 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 from pkdot.data.study import open_study
-from pkdot.training.distillation import Distillation
 from pkdot.training.frozen import FrozenTeacher
-from pkdot.training.objectives import StudentObjective
+from pkdot.training.network import Network
 from pkdot.training.pictures import StructurePictures, heat, side_by_side
+from pkdot.training.run import RunResult
 from pkdot.training.run_folder import RunFolder
-from pkdot.training.teacher import RunResult
 from tests.support import student_config
 from tests.training.toys import Model
 
@@ -28,8 +27,8 @@ class Log:
     def __init__(self) -> None:
         self.images: dict[tuple[str, int], np.ndarray] = {}
 
-    def image(self, name: str, pixels: np.ndarray, epoch: int) -> None:
-        self.images[name, epoch] = pixels
+    def image(self, name: str, pixels: np.ndarray, step: int) -> None:
+        self.images[name, step] = pixels
 
 
 def similarities(embedding: Tensor) -> np.ndarray:
@@ -44,12 +43,9 @@ def test_pictures_have_the_similarities_of_each_model_sorted_by_class(
     config = student_config(vectors, tmp_path, teacher=teacher.folder.path, method="ot", topk=3)
     config = replace(config, run=replace(config.run, picture_epochs=2))
     study, frozen = open_study(config.data, config.optim, 0), FrozenTeacher.load(teacher.folder.path, CPU)
-    task, validation = study.schema.task, study.validation()
-    distillation = Distillation({}, {}, task, rows={})
     student = Model("weak")
-    objective = StudentObjective(student, task, ("weak",), validation, CPU, distillation=distillation, teacher=frozen)
-    pictures = StructurePictures(frozen, objective, study, ("weak",), config, CPU)
-    (batch,) = validation.epoch(0)
+    pictures = StructurePictures(frozen, Network(student, ("weak",), CPU), study, config)
+    (batch,) = study.validation().epoch(0)
     order = torch.tensor(sorted(range(len(batch.ids)), key=lambda row: (int(batch.target[row]), row)))
     before = similarities(student(batch.modalities).embedding[order])
     known = similarities(frozen(batch).embedding[order])
@@ -57,7 +53,7 @@ def test_pictures_have_the_similarities_of_each_model_sorted_by_class(
     after = similarities(student(batch.modalities).embedding[order])
     assert np.abs(after - before).max() > 0.1
 
-    pictures.save(RunFolder(tmp_path))
+    pictures.on_end(RunFolder(tmp_path))
     panels = {"teacher": known, "student before": before, "student": after}
     expected = side_by_side({name: heat(values, -1.0, 1.0) for name, values in panels.items()})
     drawn = np.asarray(Image.open(RunFolder(tmp_path).picture)).astype(int)
@@ -66,11 +62,11 @@ def test_pictures_have_the_similarities_of_each_model_sorted_by_class(
 
     log = Log()
     for epoch in range(1, 5):
-        pictures.on_epoch(epoch, log)  # type: ignore[arg-type]
-    assert {epoch for _, epoch in log.images} == {2, 4}
+        pictures.on_epoch(epoch, 10 * epoch, log)  # type: ignore[arg-type]
+    assert {step for _, step in log.images} == {20, 40}
     panels.pop("student before")
     expected = side_by_side({name: heat(values, -1.0, 1.0) for name, values in panels.items()})
-    shown = {name: pixels for (name, epoch), pixels in log.images.items() if epoch == 2}
+    shown = {name: pixels for (name, step), pixels in log.images.items() if step == 20}
     assert len(shown) == 2
     assert np.abs(shown["structure/teacher, student"].astype(int) - expected).max() <= 1
 

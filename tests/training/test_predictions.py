@@ -10,7 +10,8 @@ from torch import nn
 
 from pkdot.data.batch import Schema
 from pkdot.tasks import Task
-from pkdot.training.evaluation import Predictions, predict, read_result, write_predictions, write_result
+from pkdot.training.evaluation import Predictions, read_result, write_predictions, write_result
+from pkdot.training.network import Network
 from tests.training.toys import SCHEMA, InMemory, Model, answer_of, loader_of
 
 CPU = torch.device("cpu")
@@ -76,7 +77,7 @@ def test_a_model_answers_in_eval_mode_and_is_left_in_the_mode_in_which_it_was(tr
             return super().forward(modalities, present)
 
     model, dataset = Dropping("weak").train(training), InMemory(11)
-    found = predict(model, loader_of(dataset, shuffle=True, seed=4), ("weak",), CPU)
+    found = Network(model, ("weak",), CPU).predict(loader_of(dataset, shuffle=True, seed=4))
     assert model.training == training
     assert sorted(found.ids) == [record.id for record in dataset.records]
     for row, name in enumerate(found.ids):

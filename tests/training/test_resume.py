@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from pkdot.config import StudentRunConfig
-from pkdot.training import loop
 from pkdot.training.interrupt import Interrupted, stop_requests
+from pkdot.training.run import RunResult
+from pkdot.training.state import Training
 from pkdot.training.student import distill
-from pkdot.training.teacher import RunResult
 from tests.support import student_config
 
 RESULTS = ("best.safetensors", "metrics.jsonl", "predictions.csv")
@@ -25,11 +25,11 @@ KILLED_AT_STEP = """
 import os, signal, sys
 import torch
 torch.set_num_threads(1)
-from pkdot.training import loop
 from pkdot.cli.distill import main
+from pkdot.training.state import Training
 
 steps_left = int(sys.argv[1])
-step = loop._step
+step = Training.step
 
 def counted(*arguments):
     global steps_left
@@ -38,7 +38,7 @@ def counted(*arguments):
     steps_left -= 1
     step(*arguments)
 
-loop._step = counted
+Training.step = counted
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -92,7 +92,7 @@ def test_a_run_that_is_killed_again_and_again_ends_bit_identical(
 def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_happened(
     vectors: Path, teacher: RunResult, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    taken, step = 0, loop._step
+    taken, step = 0, Training.step
 
     def interrupted_step(*arguments: Any) -> None:
         nonlocal taken
@@ -102,7 +102,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_happened(
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_step", interrupted_step)
+        patch.setattr(Training, "step", interrupted_step)
         with pytest.raises(Interrupted, match="state is saved") as stopped:
             distill(config_for(vectors, teacher, tmp_path))
     resume(vectors, teacher, stopped.value.folder)

@@ -11,7 +11,6 @@ import pytest
 from pkdot.config import StudentRunConfig
 from pkdot.data.study import open_study
 from pkdot.storage import FolderInUse, locked
-from pkdot.training import loop
 from pkdot.training.find_teacher import as_teacher
 from pkdot.training.fingerprint import (
     NO_TEACHER,
@@ -20,8 +19,10 @@ from pkdot.training.fingerprint import (
     student_fingerprint,
     teacher_fingerprint,
 )
+from pkdot.training.run import RunResult
+from pkdot.training.state import Training
 from pkdot.training.student import distill
-from pkdot.training.teacher import RunResult, train_teacher
+from pkdot.training.teacher import train_teacher
 from tests.support import student_config, teacher_config, write_vectors
 
 
@@ -192,14 +193,14 @@ def test_an_odd_result_of_another_run_is_passed_over(vectors: Path, tmp_path: Pa
 
 def stopped_run(config: StudentRunConfig, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A student whose training broke off after its first epoch."""
-    save = loop._save
+    save = Training.save
     with monkeypatch.context() as patch:
 
-        def broken(*arguments: object) -> None:
-            save(*arguments)  # type: ignore[arg-type]
+        def broken(training: Training, path: Path) -> None:
+            save(training, path)
             raise RuntimeError("power failure")
 
-        patch.setattr(loop, "_save", broken)
+        patch.setattr(Training, "save", broken)
         with pytest.raises(RuntimeError, match="power failure"):
             distill(config)
     (folder,) = [path for path in config.run.out.iterdir() if not (path / "result.json").exists()]

@@ -14,10 +14,11 @@ from pkdot.config import StudentRunConfig, TeacherRunConfig
 from pkdot.data.study import Study, open_study
 from pkdot.students import STUDENTS
 from pkdot.teachers import TEACHERS
-from pkdot.training.objectives import TeacherObjective
+from pkdot.training.objectives import TaskObjective
+from pkdot.training.run import RunResult
 from pkdot.training.run_folder import RunFolder
 from pkdot.training.student import StudentResult, distill
-from pkdot.training.teacher import RunResult, train_teacher
+from pkdot.training.teacher import train_teacher
 from tests.support import student_config, teacher_config, write_vectors
 
 
@@ -62,7 +63,7 @@ def test_the_selected_model_is_tested_and_not_the_last(
     config = teacher_config(vectors, tmp_path)
     config.optim.epochs, config.optim.lr = 3, 0.05
     scores = iter(0.9 if epoch == best else 0.1 for epoch in range(3))
-    monkeypatch.setattr(TeacherObjective, "validate", lambda self: {"score": next(scores), "loss": 1.0})
+    monkeypatch.setattr(TaskObjective, "validate", lambda self: {"score": next(scores), "loss": 1.0})
     run = train_teacher(config)
     assert run.result["best_epoch"] == best
     assert run.result["validation"]["score"] == 0.9

@@ -6,8 +6,9 @@ import torch
 from safetensors.torch import load_file
 
 from pkdot.training.pictures import heat
+from pkdot.training.run import RunResult
 from pkdot.training.student import distill
-from pkdot.training.teacher import RunResult, train_teacher
+from pkdot.training.teacher import train_teacher
 from tests.support import run_files, student_config, teacher_config, write_vectors
 from tests.training.test_teacher import RUN_FILES
 

@@ -8,9 +8,9 @@ from pkdot.config import TeacherRunConfig
 from pkdot.data.manifest import Manifest
 from pkdot.data.study import open_study
 from pkdot.training import loop
-from pkdot.training.logbook import read_rows
-from pkdot.training.teacher import RunResult, train_teacher
-from tests.support import run_files, teacher_config, write_vectors
+from pkdot.training.run import RunResult
+from pkdot.training.teacher import train_teacher
+from tests.support import rows_of, run_files, teacher_config, write_vectors
 
 RUN_FILES = {
     ".lock",
@@ -32,7 +32,7 @@ def test_a_teacher_run_leaves_every_file_of_the_run_folder(teacher: RunResult) -
 
 
 def test_a_row_an_epoch_stands_in_the_metrics(teacher: RunResult) -> None:
-    rows = read_rows(teacher.folder.metrics)
+    rows = rows_of(teacher.folder.metrics)
     assert [row["epoch"] for row in rows] == [0, 1]
     assert {"accuracy", "macro_f1", "score", "loss"} <= rows[0]["val"].keys()
 
@@ -84,7 +84,7 @@ def test_test_data_are_read_only_after_the_model_is_selected(
 
     monkeypatch.setattr(Manifest, "read", watched_read)
     monkeypatch.setattr(Manifest, "read_together", watched_read_together)
-    monkeypatch.setattr("pkdot.training.teacher.fit", watched_fit)
+    monkeypatch.setattr("pkdot.training.run.fit", watched_fit)
     train_teacher(config)
     selected = events.index("selected")
     assert "test" not in events[:selected]
@@ -121,7 +121,7 @@ def test_training_stops_when_patience_runs_out(vectors: Path, tmp_path: Path, mo
     config = teacher_config(vectors, tmp_path)
     config.optim.epochs, config.optim.patience = 9, 2
     flat = {"score": 0.5, "loss": 1.0}
-    monkeypatch.setattr("pkdot.training.objectives.TeacherObjective.validate", lambda self: dict(flat))
+    monkeypatch.setattr("pkdot.training.objectives.TaskObjective.validate", lambda self: dict(flat))
     run = train_teacher(config)
-    assert len(read_rows(run.folder.metrics)) == 3
+    assert len(rows_of(run.folder.metrics)) == 3
     assert run.result["best_epoch"] == 0

@@ -14,6 +14,7 @@ from pkdot.model import Output
 from pkdot.tasks import Task
 from pkdot.training.distillation import Distillation
 from pkdot.training.frozen import FrozenTeacher
+from pkdot.training.network import Network
 from pkdot.training.student import distill
 from pkdot.training.teacher import train_teacher
 from tests.data.test_study import write_signals
@@ -44,7 +45,7 @@ def test_each_sample_comes_with_its_own_row_target_label_and_teachers_answer(inp
     rows = {record.id: 5 * number + 2 for number, record in enumerate(dataset.records)}
     criterion = Curious(inputs)
     distillation = Distillation({"curious": criterion}, {"curious": 1.0}, SCHEMA.task, rows=rows)
-    frozen = FrozenTeacher(teacher, SCHEMA, 5, CPU)
+    frozen = FrozenTeacher(Network(teacher, ("weak", "strong"), CPU), 5)
     labelled = np.arange(20) % 4 != 1
     for batch in loader_of(dataset, labelled, shuffle=True, seed=2).epoch(1):
         output, known = student(batch.modalities), frozen(batch)
