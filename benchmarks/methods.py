@@ -33,7 +33,6 @@ from benchmarks.real_data import MAKERS
 from benchmarks.record import lay_out, lost, write_weights
 from pkdot.cli import compare
 from pkdot.cli.arguments import parse
-from pkdot.comparison.compare import scores as scores_of
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.grid import grid_of, read_grid
 from pkdot.comparison.plan import Plan
@@ -41,6 +40,7 @@ from pkdot.comparison.report.analysis import analyse
 from pkdot.comparison.report.formats import NOTHING, difference, gap, p_value
 from pkdot.comparison.report.inference import holm
 from pkdot.comparison.report.scores import NONE, TEACHER, Score
+from pkdot.comparison.results import scores as scores_of
 from pkdot.comparison.tuning import frozen_factors
 
 HERE = Path(__file__).resolve().parent

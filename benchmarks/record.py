@@ -5,9 +5,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from pkdot.comparison.compare import is_scored
-from pkdot.comparison.plan import Cell, Plan, Run
+from pkdot.comparison.plan import Plan
 from pkdot.comparison.report.scores import Score, read_scores
+from pkdot.comparison.results import is_scored
+from pkdot.comparison.run import Cell, Run
 from pkdot.comparison.tuning import WEIGHTS, deciding, frozen_factors, tried_by_entry
 from pkdot.storage import write_text
 from pkdot.training.evaluation import write_result
@@ -33,7 +34,7 @@ def lay_out(plan: Plan, scores: Path, weights: Path) -> int:
     chosen = json.loads(weights.read_text("utf-8")) if weights.is_file() else {}
     cells: dict[Cell, list[Run]] = defaultdict(list)
     for block in plan.blocks():
-        own = plan.place(*block) / WEIGHTS
+        own = plan.folder(*block) / WEIGHTS
         if not own.exists() and (weighed := _still_valid(plan, block, chosen.get(" / ".join(block), {}))):
             own.parent.mkdir(parents=True, exist_ok=True)
             write_text(own, json.dumps(weighed, indent=2) + "\n")
@@ -73,7 +74,7 @@ def _still_valid(plan: Plan, block: tuple[str, str], chosen: dict[str, dict[str,
 
 def _weights(plan: Plan) -> dict[str, Path]:
     """Where the chosen weights of each block lie."""
-    return {" / ".join(block): plan.place(*block) / WEIGHTS for block in plan.blocks()}
+    return {" / ".join(block): plan.folder(*block) / WEIGHTS for block in plan.blocks()}
 
 
 def _result(score: Score | None) -> dict[str, Any]:

@@ -1,22 +1,23 @@
-"""A stage as a job array: SLURM through submitit, or the same jobs on this machine."""
+"""Stages as job arrays: on SLURM through submitit, or as the same jobs on this machine."""
 
 import logging
 from dataclasses import replace
 
 from pkdot.comparison.config import CompareConfig, RunsFailed
 from pkdot.comparison.grid import grid_of
-from pkdot.comparison.plan import Plan, Stage
+from pkdot.comparison.plan import Plan
+from pkdot.comparison.run import Stage
 from pkdot.comparison.stages import run_stages
 
 log = logging.getLogger(__name__)
 
 
 def run_on_cluster(config: CompareConfig) -> None:
-    """Submit each stage that was asked for as an array of shards, and wait for it before the next.
+    """Submit each stage that is asked for as an array of shards, and wait for it before the next.
 
     Raises:
         ValueError: submitit is not installed, or does not know an option.
-        RunsFailed: jobs failed; the same command goes on where they stopped.
+        RunsFailed: jobs failed; the same command resumes them.
     """
     try:
         import submitit
@@ -43,8 +44,8 @@ def run_on_cluster(config: CompareConfig) -> None:
 
 
 def run_shard(config: CompareConfig) -> None:
-    """What a job does."""
-    run_stages(Plan(grid_of(config), config), config)
+    """What a job does: its part of the runs."""
+    run_stages(Plan(grid_of(config), config))
 
 
 def _options(config: CompareConfig) -> dict[str, int | str]:

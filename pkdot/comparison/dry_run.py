@@ -1,29 +1,31 @@
-"""What a comparison would run: how many runs, which of them are done, and how long the others may take."""
+"""What a comparison would run: how many runs, how many of them are finished, and how long the others may take."""
 
 from collections.abc import Sequence
 from statistics import median
 
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.grid import grid_of
-from pkdot.comparison.plan import Plan, Run
-from pkdot.comparison.stages import jobs_at_a_time, planned
+from pkdot.comparison.machine import jobs_at_a_time
+from pkdot.comparison.plan import Plan
+from pkdot.comparison.run import Run
+from pkdot.comparison.stages import planned
 from pkdot.training.run_folder import RunFolder
 
 SHOWN = 12
-"""Run folders that are named one by one; more are counted only."""
+"""The most run folders that are listed; the others are counted."""
 
 Kind = tuple[str, bool]
-"""A data set, and whether a run trains a teacher on it: what takes equally long."""
+"""A data set, and whether a run trains a teacher on it: runs of one kind take equally long."""
 
 
 def dry_run(config: CompareConfig) -> str:
-    """The plan in lines: counts for each stage, data set and regime, the first folders, and an estimate of the time."""
+    """The plan in lines: counts for each stage, data set and regime, the first folders, and the estimated time."""
     plan = Plan(grid_of(config), config)
     lines = [f"left out: {entry} on {data}: {reason}" for (data, entry), reason in plan.left_out.items()]
-    stages = planned(plan, config)
+    stages = planned(plan)
     for stage, runs in stages.items():
         for block in plan.blocks():
-            inside = [run for run in runs if (run.cell.data, run.cell.regime) == block]
+            inside = [run for run in runs if run.cell.block == block]
             lines.append(f"{stage}: {' / '.join(block)}: {_count(inside)}")
     runs = [run for runs in stages.values() for run in runs]
     waiting = [run for run in runs if not run.done]
@@ -37,7 +39,7 @@ def dry_run(config: CompareConfig) -> str:
 
 
 def seconds_of(run: Run) -> float | None:
-    """How long a finished run took, from its first file to its last; None where a copy has lost the times."""
+    """How long a finished run took, from its first file to its last; None if the files' times were lost."""
     folder = RunFolder(run.folder)
     try:
         seconds = folder.result.stat().st_mtime - folder.config.stat().st_mtime
@@ -47,7 +49,7 @@ def seconds_of(run: Run) -> float | None:
 
 
 def _estimate(runs: Sequence[Run], waiting: Sequence[Run], jobs: int) -> str:
-    """What is left at the pace of what is done; data sets without a finished run are named instead."""
+    """The time that is left, at the pace of the finished runs; kinds without a finished run are named instead."""
     paces: dict[Kind, list[float]] = {}
     for run in runs:
         if (seconds := seconds_of(run)) is not None:

@@ -1,6 +1,6 @@
-"""Runs, each in a process of its own, so many at a time. A run that is finished is not repeated.
+"""Train runs in parallel processes. A run that is finished is not repeated.
 
-Several commands may work on one folder at once: a run that one of them has begun is left to it by the others.
+Several commands may work on one folder at once: a run that one of them has started is left to it.
 """
 
 import json
@@ -19,7 +19,7 @@ from typing import cast
 
 from tqdm import tqdm
 
-from pkdot.comparison.plan import Run
+from pkdot.comparison.run import Run
 from pkdot.config import DataConfig, StudentRunConfig
 from pkdot.data.study import open_study
 from pkdot.storage import FolderInUse, in_use, write_text
@@ -31,20 +31,29 @@ from pkdot.training.teacher import train_teacher
 log = logging.getLogger(__name__)
 
 STOPPED, LEFT_TO_ANOTHER = 130, 75
-"""Exit codes of a run's process: it was stopped and has saved its state; another process is at it."""
+"""Exit codes of a run's process: it was stopped and has saved its state; another process trains the same run."""
 LOOK_AGAIN_S = 1.0
-"""How long to wait where all runs that could be started are in other hands."""
+"""How long to wait if other commands train all runs that could be started."""
 READ_AHEAD = "PKDOT_READ_AHEAD"
-"""Environment variable that tells the server of processes what to read before it forks: settings of data, as JSON."""
+"""Environment variable with the data that the server of processes reads before it forks: configs as JSON."""
 
 
 def read_ahead(configs: Iterable[DataConfig]) -> None:
-    """Have data sets read once for all runs, where the system can: before the first run is started."""
+    """Have the data sets read once for all runs, where the system can fork. Call it before the first run starts."""
     os.environ[READ_AHEAD] = json.dumps([asdict(config) for config in configs], default=str)
 
 
 def run_all(runs: Sequence[Run], *, jobs: int, keep_weights: bool, title: str) -> list[Run]:
-    """Run what is not done, in order, students once their teacher is. Returns the runs that failed.
+    """Train the runs that are not finished, in order. A student waits for its teacher.
+
+    Args:
+        runs: what to train.
+        jobs: the number of parallel processes.
+        keep_weights: whether run folders stay whole, as in ``tidy``.
+        title: of the progress bar.
+
+    Returns:
+        The runs that failed.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, once every run in progress has saved its state.
@@ -86,8 +95,8 @@ def run_all(runs: Sequence[Run], *, jobs: int, keep_weights: bool, title: str) -
 
 
 def _startable(waiting: Sequence[Run], working: Sequence[Run]) -> list[Run]:
-    """The runs whose teacher is neither being trained nor still to be."""
-    ahead = {run.folder.resolve() for run in (*waiting, *working) if run.is_teacher}
+    """The runs whose teacher is neither in training nor waiting."""
+    ahead = {run.absolute_folder for run in (*waiting, *working) if run.is_teacher}
     return [run for run in waiting if run.is_teacher or run.teacher not in ahead]
 
 
@@ -105,7 +114,7 @@ def _start(run: Run, keep_weights: bool) -> BaseProcess:
 
 
 def execute(run: Run, keep_weights: bool) -> None:
-    """Train and test in this process, silently; what goes wrong is written beside the run's folder."""
+    """Train and test in this process, silently. An error is written to a file beside the run's folder."""
     complaint = _complaint(run)
     complaint.parent.mkdir(parents=True, exist_ok=True)
     _silence(complaint.with_suffix(".log"))
@@ -125,9 +134,9 @@ def execute(run: Run, keep_weights: bool) -> None:
 
 
 def train(run: Run) -> None:
-    """One run, from its config to its result; one that was stopped is resumed."""
+    """Train and test one run; a run that was stopped is resumed."""
     folder = RunFolder(run.folder)
-    # Asked in this order: a result that another command writes in between is whole, and stays.
+    # In this order, a whole result that another command writes in between is kept.
     if folder.result.exists() and not run.done:
         folder.result.unlink(missing_ok=True)
     if isinstance(run.config, StudentRunConfig):
@@ -138,7 +147,7 @@ def train(run: Run) -> None:
 
 
 def tidy(run: Run, keep_weights: bool) -> None:
-    """Delete the state to resume from, TensorBoard's events and, of a student, the weights."""
+    """Delete the state to resume from, TensorBoard's events and a student's weights, unless weights are kept."""
     if keep_weights:
         return
     folder = RunFolder(run.folder)
@@ -151,7 +160,7 @@ def tidy(run: Run, keep_weights: bool) -> None:
 
 
 def why(run: Run, exit_code: int | None) -> str:
-    """The first line of what a failed run left behind."""
+    """The first line of a failed run's error file, or its exit code."""
     try:
         return _complaint(run).read_text(encoding="utf-8").splitlines()[0]
     except (OSError, IndexError):
@@ -163,7 +172,7 @@ def _complaint(run: Run) -> Path:
 
 
 def _silence(path: Path) -> None:
-    """Send what the run prints to a file: several bars on one screen help nobody."""
+    """Send what the run prints to a file: several progress bars on one screen cannot be read."""
     with path.open("w", encoding="utf-8") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)

@@ -1,4 +1,4 @@
-"""What the server of processes has imported and read before it forks, so that a run starts in milliseconds."""
+"""What the server of processes imports and reads before it forks, so that a run starts in milliseconds."""
 
 import json
 import os

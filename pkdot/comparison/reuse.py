@@ -1,9 +1,9 @@
-"""What of earlier runs is taken over, and in what the others differ."""
+"""How many earlier runs are reused, and why the others are not."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from pkdot.comparison.plan import Run
+from pkdot.comparison.run import Run, distinct
 from pkdot.training.fingerprint import read_fingerprint
 from pkdot.training.run_folder import RunFolder
 
@@ -11,13 +11,13 @@ MOST_DIFFERENCES = 6
 
 
 def reused(runs: Iterable[Run]) -> str:
-    """One line: how many runs are there already, how many are new, and why earlier ones do not count.
+    """One line: how many runs are reused, how many are new, and in what earlier runs differ.
 
-    A run is there if its result was made with the settings and the data that it would be made with now.
+    A run is reused if it was made with the settings and the data that it would be made with now.
     """
-    distinct = list({run.folder: run for run in runs}.values())
-    new = [run for run in distinct if not run.done]
-    told = f"{len(distinct) - len(new)} of {len(distinct)} runs are reused, {len(new)} are new"
+    wanted = distinct(runs)
+    new = [run for run in wanted if not run.done]
+    told = f"{len(wanted) - len(new)} of {len(wanted)} runs are reused, {len(new)} are new"
     differing = list(dict.fromkeys(phrase for run in new for phrase in _differences(run)))
     if not differing:
         return f"{told}."
@@ -27,7 +27,7 @@ def reused(runs: Iterable[Run]) -> str:
 
 
 def _differences(run: Run) -> list[str]:
-    """In what the finished run of the same place that is most like this one is another."""
+    """How the finished run of the same entry that is most like this one differs from it."""
     if RunFolder(run.place).result.exists():
         return ["no fingerprint, since an older version made them"]
     found = [_difference(run, result.parent) for result in sorted(run.place.glob("*/result.json"))]

@@ -1,4 +1,4 @@
-"""The weight of each method: chosen once on validation splits, over the same factors for all, and then frozen."""
+"""The weight of each method: chosen once on validation splits, among the same factors for all, then frozen."""
 
 import hashlib
 import json
@@ -8,26 +8,32 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pkdot.comparison.plan import Plan, Run
+from pkdot.comparison.plan import Plan
+from pkdot.comparison.run import Run
 from pkdot.storage import locked, write_text
 
 WEIGHTS = "weights.json"
 
 
+def tested_runs(plan: Plan) -> list[Run]:
+    """All runs that are compared, with the weights that are chosen so far. Raises as ``choose_factors``."""
+    return [run for block in plan.blocks() for run in plan.testing(*block, frozen_factors(plan, *block))]
+
+
 def to_choose(plan: Plan, data: str, regime: str) -> list[Run]:
-    """The runs by which the weights of a block that are not frozen yet are chosen."""
+    """The runs that decide the weights of a block that are not chosen yet."""
     frozen = _frozen(plan, data, regime)
     return plan.tuning(data, regime, [entry for entry in plan.tuned(data, regime) if entry not in frozen])
 
 
 def choose_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
-    """The factor of each tuned entry of a block: read where it has been chosen, chosen where it can be.
+    """The factor of each tuned entry of a block: read if it was chosen before, and chosen now if not.
 
-    The best mean validation score over the tuning seeds counts, and among equals the smaller factor. A choice is
-    written to ``weights.json`` beside the runs and holds as long as the same runs would decide it.
+    The factor with the best mean validation score over the tuning seeds is chosen; of equal ones the smaller. The
+    choice is written to ``weights.json`` beside the runs and holds as long as the same runs would decide it.
 
     Raises:
-        ValueError: some of the runs to choose by are not there, or ``weights.json`` cannot be read.
+        ValueError: some of the runs that decide are not finished, or ``weights.json`` cannot be read.
     """
     frozen = _frozen(plan, data, regime)
     new = {
@@ -36,7 +42,7 @@ def choose_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
         if entry not in frozen and tried
     }
     if new:
-        place = plan.place(data, regime)
+        place = plan.folder(data, regime)
         with locked(place, wait=True):
             frozen = new | _frozen(plan, data, regime)
             write_text(place / WEIGHTS, json.dumps(frozen, indent=2) + "\n")
@@ -44,7 +50,7 @@ def choose_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
 
 
 def frozen_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
-    """The factors that have been chosen so far, or that the finished runs decide. Raises as ``choose_factors``."""
+    """The factors that were chosen before, or that finished runs decide. Raises as ``choose_factors``."""
     frozen = _frozen(plan, data, regime)
     for entry, tried in tried_by_entry(plan, data, regime).items():
         if entry not in frozen and tried and all(run.done for run in tried):
@@ -53,7 +59,7 @@ def frozen_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
 
 
 def deciding(runs: Sequence[Run]) -> str:
-    """Names the runs by which a factor is chosen; what was chosen by others does not hold."""
+    """A digest of the runs that decide a factor. A choice that other runs decided does not hold."""
     return hashlib.sha256(" ".join(sorted(run.fingerprint.digest for run in runs)).encode()).hexdigest()[:16]
 
 
@@ -72,7 +78,7 @@ def _choice(entry: str, runs: Sequence[Run]) -> dict[str, Any]:
     for run in runs:
         if run.factor is None or not run.done:
             raise ValueError(
-                f"{run.folder}: not run yet, and the weight of {entry!r} is chosen by it: --stage tune first."
+                f"{run.folder}: not finished, and it decides the weight of {entry!r}: run --stage tune first."
             )
         score = json.loads((run.folder / "result.json").read_text(encoding="utf-8"))["validation"]["score"]
         scores.setdefault(run.factor, []).append(score)
@@ -83,8 +89,8 @@ def _choice(entry: str, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _frozen(plan: Plan, data: str, regime: str) -> dict[str, dict[str, Any]]:
-    """The choices in ``weights.json`` that the same runs would decide now."""
-    path = plan.place(data, regime) / WEIGHTS
+    """The choices in ``weights.json`` that were decided by the runs of this plan."""
+    path = plan.folder(data, regime) / WEIGHTS
     if not plan.config.tune_seeds or not path.is_file():
         return {}
     chosen = _read(path)

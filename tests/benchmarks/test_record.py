@@ -4,12 +4,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks import record
-from pkdot.comparison.compare import compare, scores
+from pkdot.comparison.compare import compare
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.dry_run import dry_run
 from pkdot.comparison.grid import grid_of
-from pkdot.comparison.plan import Plan, Run
+from pkdot.comparison.plan import Plan
 from pkdot.comparison.report.scores import Score
+from pkdot.comparison.results import scores
+from pkdot.comparison.run import Run
 from pkdot.comparison.tuning import frozen_factors, to_choose
 from tests.support import write_vectors
 

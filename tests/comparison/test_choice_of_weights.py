@@ -11,7 +11,8 @@ import pytest
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.execution import train
 from pkdot.comparison.grid import grid_of
-from pkdot.comparison.plan import Plan, Run
+from pkdot.comparison.plan import Plan
+from pkdot.comparison.run import Run
 from pkdot.comparison.tuning import choose_factors, to_choose
 from tests.support import write_vectors
 

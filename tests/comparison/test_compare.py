@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from pkdot.cli import compare as command
-from pkdot.comparison.compare import compare, scores
+from pkdot.comparison.compare import compare
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.dry_run import dry_run
 from pkdot.comparison.grid import grid_of, read_grid, run_config
-from pkdot.comparison.plan import Plan, Run, aliases, slug
-from pkdot.comparison.stages import jobs_at_a_time, shard
+from pkdot.comparison.machine import jobs_at_a_time, shard
+from pkdot.comparison.plan import Plan
+from pkdot.comparison.results import scores
+from pkdot.comparison.run import Run, aliases, slug
 from pkdot.comparison.tuning import choose_factors, frozen_factors
 from tests.support import write_vectors
 

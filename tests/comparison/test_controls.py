@@ -5,11 +5,12 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from pkdot.comparison.compare import scores
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.execution import train
 from pkdot.comparison.grid import grid_of
-from pkdot.comparison.plan import Plan, Run
+from pkdot.comparison.plan import Plan
+from pkdot.comparison.results import scores
+from pkdot.comparison.run import Run
 from pkdot.config import StudentRunConfig, TeacherRunConfig
 from tests.support import write_vectors
 

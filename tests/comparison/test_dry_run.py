@@ -10,7 +10,8 @@ from pkdot.comparison.compare import compare
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.dry_run import SHOWN, dry_run
 from pkdot.comparison.grid import grid_of
-from pkdot.comparison.plan import Plan, Run
+from pkdot.comparison.plan import Plan
+from pkdot.comparison.run import Run
 from pkdot.comparison.stages import planned
 from tests.support import write_vectors
 
@@ -26,7 +27,7 @@ def config(vectors: Path, tmp_path: Path) -> CompareConfig:
 
 
 def runs_of(config: CompareConfig) -> list[Run]:
-    return [run for runs in planned(Plan(grid_of(config), config), config).values() for run in runs]
+    return [run for runs in planned(Plan(grid_of(config), config)).values() for run in runs]
 
 
 def finish(run: Run, seconds: float) -> None:

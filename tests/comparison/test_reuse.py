@@ -49,7 +49,7 @@ def new_entries(before: dict[Path, int], out: Path) -> list[str]:
 
 
 def line_of(config: CompareConfig) -> str:
-    stages = planned(Plan(grid_of(config), config), config)
+    stages = planned(Plan(grid_of(config), config))
     return reused(run for runs in stages.values() for run in runs)
 
 
@@ -70,7 +70,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_same_again_makes_nothing(finished: Path) -> None:
     before, config = made(finished / "out"), config_of(finished)
-    count = len(planned(Plan(grid_of(config), config), config)["test"])
+    count = len(planned(Plan(grid_of(config), config))["test"])
     assert f"{count} of {count} runs are reused, 0 are new." == line_of(replace(config, stage="test"))
     compare(config, "again")
     assert new_entries(before, config.out) == []
