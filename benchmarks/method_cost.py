@@ -25,6 +25,7 @@ from torch import Tensor
 from benchmarks.sinkhorn.memory import growth
 from pkdot.config import DistillConfig
 from pkdot.losses import LOSSES
+from pkdot.losses.base import declared_by
 from pkdot.tasks import Task
 from pkdot.training.distillation import build_criteria
 
@@ -36,7 +37,7 @@ VALUES = Task("regression", ("valence", "arousal"))
 
 def task_of(method: str) -> Task:
     """A task that the method fits."""
-    return VALUES if getattr(LOSSES[method], "task", None) == "regression" else CLASSES
+    return VALUES if declared_by(LOSSES[method]).task == "regression" else CLASSES
 
 
 def step_of(method: str, batch: int, settings: tuple[str, ...] = ()) -> Callable[[], None]:
@@ -59,8 +60,9 @@ def step_of(method: str, batch: int, settings: tuple[str, ...] = ()) -> Callable
         "teachers": torch.randn(3, batch, WIDTH),
         "errors": torch.rand(3, batch),
     }
-    context = {name: told[name] for name in getattr(criterion, "needs", ())}
-    on_predictions = criterion.inputs == "prediction"
+    declared = declared_by(criterion)
+    context = {name: told[name] for name in declared.needs}
+    on_predictions = declared.inputs == "prediction"
     inputs = (answer, predictions[0]) if on_predictions else (student, teacher)
 
     def step() -> None:

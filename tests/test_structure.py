@@ -120,7 +120,7 @@ def test_one_sample_has_no_anchor_but_itself() -> None:
         (torch.ones(3, 4), 1, "nearest", r"\(3, 4\); expected \(\*, B, B\)"),
         (torch.ones(3, 3), 0, "nearest", "k is 0; expected a whole number"),
         (torch.ones(3, 3), 0.5, "nearest", "k is 0.5; expected a whole number"),
-        (torch.ones(3, 3), 1, "closest", "select is 'closest'; expected one of nearest"),
+        (torch.ones(3, 3), 1, "closest", "select 'closest' is not one of nearest"),
     ],
 )
 def test_bad_arguments_of_anchors_say_what_was_expected(
@@ -164,7 +164,7 @@ def test_teacher_gets_no_gradient_from_clouds() -> None:
 def test_clouds_reject_batches_that_differ() -> None:
     with pytest.raises(ValueError, match=r"student \(4, 3\) and teacher \(5, 3\)"):
         anchor_clouds(torch.ones(4, 3), torch.ones(5, 3), 2)
-    with pytest.raises(ValueError, match="shift is 'max'; expected one of none, min"):
+    with pytest.raises(ValueError, match="shift 'max' is not one of none, min"):
         anchor_clouds(torch.ones(4, 3), torch.ones(4, 3), 2, shift="max")  # type: ignore[arg-type]
 
 

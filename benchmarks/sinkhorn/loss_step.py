@@ -1,6 +1,7 @@
 """The whole loss from embeddings, forward and backward: as published, and as pkdot computes it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -27,9 +28,8 @@ def loss_steps(case: Case, device: str = "cpu") -> dict[str, Callable[[], None]]
     for backend in BACKENDS:
         if backend == "auto":
             continue
-        released = OTDistillLoss.released()
-        released.topk, released.backend = case.dimension, backend
-        losses[f"pkdot {backend}, as released"] = released
+        released = replace(OTDistillLoss.released().settings, topk=case.dimension, backend=backend)
+        losses[f"pkdot {backend}, as released"] = OTDistillLoss(**vars(released))
         for select in ("nearest", "stratified"):
             losses[f"pkdot {backend}, {select}"] = OTDistillLoss(topk=case.dimension, select=select, backend=backend)
 

@@ -1,11 +1,12 @@
-"""Distillation losses: each a pure function ``xxx_loss(student, teacher, *, ...)`` with a thin module around it.
+"""Distillation losses: each is a pure function ``xxx_loss(student, teacher, *, ...)`` with a thin module around it.
 
-A module says what it compares (``inputs``), what else it has to be told (``needs``: names of further arguments of
-``forward``), which targets it is for (``task``, any if it does not say) and of how many classes at least (``classes``).
+The module is a :class:`pkdot.losses.base.DistillationLoss`, which tells the trainer what it compares and what else it
+needs. ``LOSSES`` maps the words of ``--method`` to modules. To add a loss, write a module and add a line here.
 """
 
 from torch import nn
 
+from pkdot.losses.base import DistillationLoss
 from pkdot.losses.correlation import DISTLoss, PearsonLoss, dist_loss, pearson_loss
 from pkdot.losses.crd import CRDLoss, crd_loss
 from pkdot.losses.dkd import DKDLoss, dkd_loss
@@ -14,7 +15,7 @@ from pkdot.losses.logits import KDLoss, LogitStdLoss, kd_loss, logitstd_loss
 from pkdot.losses.mmd import MMDLoss, mmd_loss
 from pkdot.losses.multi_teacher import MultiTeacherOTLoss, centroid_loss, choose_teacher
 from pkdot.losses.none import NoLoss
-from pkdot.losses.ot import OTDistillLoss, ot_distill_loss
+from pkdot.losses.ot import OTDistillLoss, OTSettings, ot_distill_loss
 from pkdot.losses.regression import (
     BoundedLoss,
     CCCLoss,
@@ -65,6 +66,7 @@ __all__ = [
     "CosineLoss",
     "DISTLoss",
     "DKDLoss",
+    "DistillationLoss",
     "HintLoss",
     "ImitationLoss",
     "KDLoss",
@@ -75,6 +77,7 @@ __all__ = [
     "MultiTeacherOTLoss",
     "NoLoss",
     "OTDistillLoss",
+    "OTSettings",
     "PKTLoss",
     "PearsonLoss",
     "RKDLoss",

@@ -1,20 +1,15 @@
-"""What every loss checks about its inputs, how exactly it computes, and what it makes of ``topk``."""
+"""What losses share: checks of their inputs, the precision in which they compute, and the meaning of ``topk``."""
 
 import functools
-from collections.abc import Callable, Iterable
-from typing import Concatenate, Literal, ParamSpec
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from pkdot.distributed import gather_with_gradient
 from pkdot.precision import at_least_float32, check_rows, check_value
-
-Inputs = Literal["embedding", "prediction"]
-"""Which of a model's outputs a loss compares."""
-
-TaskKind = Literal["classes", "regression"]
-"""What the predictions have to be: logits of classes, or regression outputs."""
 
 P = ParamSpec("P")
 
@@ -22,9 +17,15 @@ P = ParamSpec("P")
 def full_precision(
     loss: Callable[Concatenate[Tensor, Tensor, P], Tensor],
 ) -> Callable[Concatenate[Tensor, Tensor, P], Tensor]:
-    """Let a loss of student and teacher compute in float32 at least, also under autocast, from a detached teacher.
+    """Make a loss compute in float32 at least, also under autocast, with a detached teacher.
 
-    A value that overflows all the same raises ``ValueError``.
+    The loss raises ``ValueError`` if its value overflows.
+
+    >>> @full_precision
+    ... def gap(student: Tensor, teacher: Tensor) -> Tensor:
+    ...     return (student - teacher).abs().mean()
+    >>> gap(torch.ones(2, 3, dtype=torch.float16), torch.zeros(2, 3)).dtype
+    torch.float32
     """
 
     @functools.wraps(loss)
@@ -37,7 +38,12 @@ def full_precision(
 
 
 def check_pair(student: Tensor, teacher: Tensor) -> None:
-    """Raise ``ValueError`` unless both are finite ``(*, B, d)`` that differ in ``d`` at most."""
+    """Raise ``ValueError`` unless both are finite ``(*, B, d)`` that differ in ``d`` at most.
+
+    >>> check_pair(torch.ones(4, 3), torch.ones(5, 3))
+    Traceback (most recent call last):
+    ValueError: student has shape (4, 3), teacher (5, 3); expected ...
+    """
     if student.dim() < 2 or student.shape[:-1] != teacher.shape[:-1]:
         raise ValueError(
             f"student has shape {tuple(student.shape)}, teacher {tuple(teacher.shape)}; expected (*, B, d_student) and "
@@ -47,7 +53,12 @@ def check_pair(student: Tensor, teacher: Tensor) -> None:
 
 
 def check_outputs(student: Tensor, teacher: Tensor, *, classes: int = 1) -> None:
-    """Raise ``ValueError`` unless both are finite and of one shape ``(*, B, C)`` with at least so many columns."""
+    """Raise ``ValueError`` unless both are finite and have the same shape ``(*, B, C)`` with C >= ``classes``.
+
+    >>> check_outputs(torch.ones(4, 2), torch.ones(4, 2), classes=3)
+    Traceback (most recent call last):
+    ValueError: outputs have shapes (4, 2) and (4, 2); expected one (*, B, C), C >= 3.
+    """
     check_pair(student, teacher)
     if student.shape != teacher.shape or student.shape[-1] < classes:
         raise ValueError(
@@ -57,7 +68,10 @@ def check_outputs(student: Tensor, teacher: Tensor, *, classes: int = 1) -> None
 
 
 def check_width(student: Tensor, teacher: Tensor) -> None:
-    """Raise ``ValueError`` unless both are finite and of one shape ``(*, B, d)``."""
+    """Raise ``ValueError`` unless both are finite and have the same shape ``(*, B, d)``.
+
+    >>> check_width(torch.ones(4, 2), torch.ones(4, 2))
+    """
     check_pair(student, teacher)
     if student.shape != teacher.shape:
         raise ValueError(
@@ -67,7 +81,13 @@ def check_width(student: Tensor, teacher: Tensor) -> None:
 
 
 def labelled_rows(labelled: Tensor | None, target: Tensor, outputs: Tensor) -> Tensor:
-    """``(B,)`` bool: the rows that have labels, all of them for None. Raises ``ValueError`` if lengths differ."""
+    """Return a ``(B,)`` bool mask of the rows with labels: all of them for None.
+
+    Raises ``ValueError`` if the lengths differ.
+
+    >>> labelled_rows(None, torch.zeros(2), torch.zeros(2, 3))
+    tensor([True, True])
+    """
     if labelled is None:
         labelled = torch.ones(len(outputs), dtype=torch.bool, device=outputs.device)
     if outputs.dim() != 2 or len(target) != len(outputs) or labelled.shape != outputs.shape[:1]:
@@ -78,28 +98,13 @@ def labelled_rows(labelled: Tensor | None, target: Tensor, outputs: Tensor) -> T
     return labelled
 
 
-def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    """Raise ``ValueError`` unless ``value`` is one of ``choices``."""
-    choices = tuple(choices)
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
-
-
-def check_positive(name: str, value: float) -> None:
-    """Raise ``ValueError`` unless ``value`` is a finite number above 0."""
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name} is {value}; expected a finite number above 0.")
-
-
-def check_weights(**weights: float) -> None:
-    """Raise ``ValueError`` unless all are finite numbers, none of them negative."""
-    for name, value in weights.items():
-        if not 0 <= value < float("inf"):
-            raise ValueError(f"{name} is {value}; expected a finite number of at least 0.")
-
-
 def check_topk(topk: int | float) -> None:
-    """Raise ``ValueError`` unless ``topk`` is a whole number of at least 1, or a float in (0, 1]."""
+    """Raise ``ValueError`` unless ``topk`` is a whole number of at least 1, or a float in (0, 1].
+
+    >>> check_topk(1.5)
+    Traceback (most recent call last):
+    ValueError: topk is 1.5; expected a whole number of at least 1, or a share of the batch in (0, 1].
+    """
     share = isinstance(topk, float) and 0.0 < topk <= 1.0
     count = isinstance(topk, int) and not isinstance(topk, bool) and topk >= 1
     if not (share or count):
@@ -107,19 +112,46 @@ def check_topk(topk: int | float) -> None:
 
 
 def anchor_count(topk: int | float, batch: int) -> int:
-    """Anchors per sample in a batch: ``topk`` itself, or that share of the batch; 1 to B - 1."""
+    """Return the number of anchors per sample in a batch, between 1 and B - 1.
+
+    >>> anchor_count(8, 32), anchor_count(0.5, 32), anchor_count(1.0, 32)
+    (8, 16, 31)
+    """
     check_topk(topk)
     k = round(topk * batch) if isinstance(topk, float) else topk
     return max(1, min(k, batch - 1))
 
 
 def no_loss(student: Tensor) -> Tensor:
-    """Zero, with a zero gradient, in float32 at least."""
+    """Return zero with a zero gradient, in float32 at least.
+
+    >>> no_loss(torch.ones(2, 3))
+    tensor(0.)
+    """
     return at_least_float32(student).flatten()[:0].sum()
 
 
 def gather_pair(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Both batches as they are over all processes, see :func:`pkdot.distributed.gather_with_gradient`."""
+    """Return the batches of all processes, see :func:`pkdot.distributed.gather_with_gradient`.
+
+    >>> student, teacher = gather_pair(torch.ones(4, 3), torch.ones(4, 5))  # one process: nothing to gather
+    >>> student.shape, teacher.shape
+    (torch.Size([4, 3]), torch.Size([4, 5]))
+    """
     check_pair(student, teacher)
-    gathered = (gather_with_gradient(z.movedim(-2, 0)).movedim(0, -2) for z in (student, teacher.detach()))
-    return next(gathered), next(gathered)
+    student, teacher = (
+        rearrange(gather_with_gradient(rearrange(z, "... b d -> b ... d")), "b ... d -> ... b d")
+        for z in (student, teacher.detach())
+    )
+    return student, teacher
+
+
+def distances(z: Tensor) -> Tensor:
+    """Euclidean distances ``(*, B, B)`` between rows of ``(*, B, d)``; equal rows have distance 0 and no gradient.
+
+    >>> distances(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
+    tensor([[0., 5.],
+            [5., 0.]])
+    """
+    # The expansion into inner products is faster, but loses small distances to rounding.
+    return torch.cdist(z, z, compute_mode="donot_use_mm_for_euclid_dist")

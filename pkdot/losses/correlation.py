@@ -1,21 +1,13 @@
-"""Losses that ask for correlation rather than for equality."""
+"""Losses that ask for correlation instead of equality."""
 
 import warnings
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from pkdot.losses._global import GlobalBatchLoss
-from pkdot.losses._inputs import (
-    Inputs,
-    TaskKind,
-    check_outputs,
-    check_positive,
-    check_weights,
-    full_precision,
-    no_loss,
-)
+from pkdot.checks import check_not_negative, check_positive
+from pkdot.losses._inputs import check_outputs, full_precision, no_loss
+from pkdot.losses.base import GlobalBatchLoss
 from pkdot.precision import half_range, in_range
 
 
@@ -24,9 +16,9 @@ def pearson_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     .. math:: 1 - \frac1C \sum_c \rho(z^S_{\cdot c}, z^T_{\cdot c})
 
-    The intra-class half of DIST (Huang et al., NeurIPS 2022, arXiv 2205.10536) on the outputs themselves. It sees no
-    scale and no offset: use it for regression outputs beside a task loss that fixes both, or on embeddings whose
-    columns correspond. A column without spread has the correlation 0.
+    The intra-class half of DIST (Huang et al., NeurIPS 2022, arXiv 2205.10536) on the outputs themselves. It ignores
+    scale and offset: use it for regression outputs, together with a task loss that fixes both, or on embeddings whose
+    columns correspond. A constant column has correlation 0.
 
     Args:
         student: ``(*, B, C)``, which gets the gradient.
@@ -37,6 +29,10 @@ def pearson_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     Raises:
         ValueError: shapes differ or values are not finite.
+
+    >>> teacher = torch.tensor([[1.0], [2.0], [4.0]])
+    >>> round(float(pearson_loss(10 * teacher + 3, teacher)), 4), round(float(pearson_loss(-teacher, teacher)), 4)
+    (0.0, 2.0)
     """
     check_outputs(student, teacher)
     return _intra(student, teacher) if student.shape[-2] > 1 else no_loss(student)
@@ -45,40 +41,45 @@ def pearson_loss(student: Tensor, teacher: Tensor) -> Tensor:
 def dist_loss(
     student: Tensor, teacher: Tensor, *, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0
 ) -> Tensor:
-    r"""DIST: correlation between the probabilities of a sample, and of a class over the batch.
+    r"""DIST: correlation between the probabilities of each sample, and of each class over the batch.
 
     .. math::
         T^2 \Big[ \beta \big(1 - \tfrac1B \sum_i \rho(p^S_{i \cdot}, p^T_{i \cdot})\big)
         + \gamma \big(1 - \tfrac1C \sum_c \rho(p^S_{\cdot c}, p^T_{\cdot c})\big) \Big], \quad
         p = \mathrm{softmax}(z / T)
 
-    Huang et al., NeurIPS 2022 (arXiv 2205.10536), with the defaults of its authors. Use it where the teacher is much
-    stronger than the student, so that equality is out of reach. Between two classes every correlation within a sample
-    is 1 or -1 and has no gradient: that half is left out, with a warning.
+    Huang et al., NeurIPS 2022 (arXiv 2205.10536), with the defaults of its authors. Use it if the teacher is much
+    stronger than the student, so that the student cannot reach equality. With two classes every correlation within a
+    sample is 1 or -1 and has no gradient: that half is left out, with a warning.
 
     Args:
         student: ``(*, B, C)`` logits, which get the gradient.
         teacher: ``(*, B, C)`` logits, detached.
-        beta: weight of the relations within a sample.
-        gamma: weight of the relations within a class.
+        beta: weight of the correlation within a sample.
+        gamma: weight of the correlation within a class.
         temperature: T, in units of the logits.
 
     Returns:
-        A scalar, in float32 at least. A single sample has no relations within a class.
+        A scalar, in float32 at least. A single sample has no correlation within a class.
 
     Raises:
-        ValueError: shapes differ, fewer than two classes, values are not finite, a setting is out of range.
+        ValueError: shapes differ, there are fewer than two classes, values are not finite, or a setting is out of
+            range.
 
     Warns:
         RuntimeWarning: there are two classes.
+
+    >>> teacher = torch.tensor([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0], [1.0, 0.0, 2.0]])
+    >>> round(float(dist_loss(teacher + 5, teacher)), 4), bool(dist_loss(-teacher, teacher) > 2)
+    (0.0, True)
     """
-    check_positive("temperature", temperature)
-    check_weights(beta=beta, gamma=gamma)
+    check_positive(temperature=temperature)
+    check_not_negative(beta=beta, gamma=gamma)
     check_outputs(student, teacher, classes=2)
     if student.shape[-1] == 2:
         warnings.warn(
-            "dist has two classes, within which every correlation is 1 or -1: only the relations over the batch are "
-            "distilled.",
+            "dist has two classes: every correlation within a sample is 1 or -1, so that only the correlation over the "
+            "batch is distilled.",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -100,37 +101,45 @@ def _intra(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _correlation(x: Tensor, y: Tensor) -> Tensor:
-    """Pearson's, along the last dimension; 0 where one side is constant."""
+    """Pearson's correlation along the last dimension; 0 if one side is constant."""
     x, y = (in_range(z, half_range(z, -1)) for z in (x, y))
-    # Asked of the values: rounding leaves equal numbers a deviation, and its direction is noise.
+    # Test the values, not the deviations: after rounding, equal numbers have deviations that are pure noise.
     alive = (x != x[..., :1]).any(-1) & (y != y[..., :1]).any(-1)
     x, y = (torch.where(alive.unsqueeze(-1), z - z.mean(-1, keepdim=True), 1.0) for z in (x, y))
     return torch.where(alive, torch.nn.functional.cosine_similarity(x, y, dim=-1), 0.0)
 
 
 class PearsonLoss(GlobalBatchLoss):
-    """:func:`pearson_loss` over the global batch."""
+    """:func:`pearson_loss` over the global batch.
 
-    inputs: ClassVar[Inputs] = "prediction"
-    task: ClassVar[TaskKind] = "regression"
+    >>> PearsonLoss()(torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [3.0]]))
+    tensor(0.)
+    """
+
+    inputs = "prediction"
+    task = "regression"
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Two ``(*, B, C)`` to a scalar."""
+        """Compute the loss of two ``(*, B, C)``, a scalar."""
         return pearson_loss(student, teacher)
 
 
 class DISTLoss(GlobalBatchLoss):
-    """:func:`dist_loss` over the global batch."""
+    """:func:`dist_loss` over the global batch.
 
-    inputs: ClassVar[Inputs] = "prediction"
-    task: ClassVar[TaskKind] = "classes"
+    >>> DISTLoss(gamma=0.0, temperature=2.0)(torch.eye(3), torch.eye(3)).abs() < 1e-6
+    tensor(True)
+    """
+
+    inputs = "prediction"
+    task = "classes"
 
     def __init__(self, *, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0, gather: bool = True) -> None:
         super().__init__(gather=gather)
-        check_positive("temperature", temperature)
-        check_weights(beta=beta, gamma=gamma)
+        check_positive(temperature=temperature)
+        check_not_negative(beta=beta, gamma=gamma)
         self.beta, self.gamma, self.temperature = beta, gamma, temperature
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Two ``(*, B, C)`` to a scalar."""
+        """Compute the loss of two ``(*, B, C)``, a scalar."""
         return dist_loss(student, teacher, beta=self.beta, gamma=self.gamma, temperature=self.temperature)

@@ -1,14 +1,15 @@
 """Contrastive representation distillation."""
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pkdot.checks import check_count, check_positive
 from pkdot.distributed import gather_with_gradient
-from pkdot.losses._inputs import Inputs, check_pair, check_positive, no_loss
+from pkdot.losses._inputs import check_pair, no_loss
+from pkdot.losses.base import DistillationLoss
 from pkdot.precision import at_least_float32, check_value
 from pkdot.structure import unit_rows
 
@@ -16,22 +17,26 @@ _SMALLEST = 1e-7
 
 
 def crd_loss(student: Tensor, teacher: Tensor, *, samples: int) -> Tensor:
-    r"""Tell the sample that student and teacher share from samples that they do not.
+    r"""Contrast: separate the pair of student and teacher for the same sample from pairs of different samples.
 
     .. math::
         -\frac1B \sum_i \Big[ \log \frac{p_{i0}}{p_{i0} + K / n} + \sum_{j=1}^K \log \frac{K / n}{p_{ij} + K / n} \Big]
 
-    for the student's scores p against the teacher's memory, and the same for the teacher's against the student's;
-    column 0 is the sample itself and the others are the K negatives. Tian et al., ICLR 2020 (arXiv 1910.10699).
-    :class:`CRDLoss` keeps the memories and makes the scores.
+    with the student's scores p against the stored teacher vectors, plus the same with the teacher's scores against
+    the stored student vectors. Column 0 is the sample itself, the others are the K negatives. Tian et al., ICLR 2020
+    (arXiv 1910.10699). :class:`CRDLoss` stores the vectors and computes the scores.
 
     Args:
-        student: ``(B, 1 + K)`` scores, positive; the student gets their gradient.
-        teacher: ``(B, 1 + K)`` scores, positive. They, too, have a gradient: in what embeds the teacher.
-        samples: n, in the memories.
+        student: ``(B, 1 + K)`` positive scores; their gradient flows into the student.
+        teacher: ``(B, 1 + K)`` positive scores; their gradient flows into the layer that embeds the teacher.
+        samples: n, the number of stored vectors.
 
     Returns:
         A scalar, in the precision of the scores; 0 for an empty batch.
+
+    >>> right, wrong = torch.tensor([[0.9, 0.1]]), torch.tensor([[0.1, 0.9]])
+    >>> bool(crd_loss(right, right, samples=10) < crd_loss(wrong, wrong, samples=10))
+    True
     """
     if not student.numel():
         return no_loss(student)
@@ -46,27 +51,32 @@ def _contrast(scores: Tensor, samples: int) -> Tensor:
     return -(found + rejected) / len(scores)
 
 
-class CRDLoss(nn.Module):
-    r""":func:`crd_loss` with its memories: one unit vector a training sample and model, moving averages of both.
+class CRDLoss(DistillationLoss):
+    r""":func:`crd_loss` with stored vectors: for each training sample one of the student and one of the teacher.
 
-    Scores are :math:`e^{\langle \cdot, \cdot \rangle / \tau} / Z` between learned linear embeddings of length 1, with
-    the mean Z of the first batch. The memories are buffers: saved with the module, a run goes on where it stopped.
-    Needs the position of each sample among the training samples. Use it with thousands of samples, also without
-    labels and for regression; with few, most negatives are near neighbours of the sample.
+    Scores are :math:`e^{\langle \cdot, \cdot \rangle / \tau} / Z` between learned linear embeddings of length 1. Z is
+    set on the first batch, so that the mean score is 1 / n. The stored vectors are moving averages of the embeddings,
+    in buffers: they are saved with the module, so that a run can resume. The loss needs the position of each sample
+    among the training samples. Use it with thousands of samples, also without labels and for regression; with few
+    samples, most negatives are close to the sample itself.
 
     Args:
-        student_width: of the student's embedding.
-        teacher_width: of the teacher's.
-        samples: n, of the training split.
-        width: of the embedded vectors; 128 as in the paper.
-        negatives: K, drawn anew in each step, with replacement; 16384 as in the authors' code.
+        student_width: width of the student's embedding.
+        teacher_width: width of the teacher's embedding.
+        samples: n, the number of training samples.
+        width: width of the learned embeddings; 128 as in the paper.
+        negatives: K, drawn in each step, with replacement; 16384 as in the authors' code.
         temperature: :math:`\tau`; 0.07 as in the authors' code.
-        momentum: share of the old vector that a memory keeps; 0.5 as in the authors' code.
-        gather: see the other processes' samples. Their generators must draw the same negatives.
+        momentum: share of the old vector that is kept when a stored vector is updated; 0.5 as in the authors' code.
+        gather: use the samples of all processes. Their random generators must draw the same negatives.
+
+    >>> _ = torch.manual_seed(0)
+    >>> loss = CRDLoss(student_width=4, teacher_width=6, samples=100, negatives=8)
+    >>> bool(loss(torch.ones(2, 4), torch.ones(2, 6), index=torch.tensor([3, 7])).isfinite())
+    True
     """
 
-    inputs: ClassVar[Inputs] = "embedding"
-    needs: ClassVar[tuple[str, ...]] = ("index",)
+    needs = ("index",)
 
     student_memory: Tensor
     teacher_memory: Tensor
@@ -85,9 +95,8 @@ class CRDLoss(nn.Module):
         gather: bool = True,
     ) -> None:
         super().__init__()
-        check_positive("temperature", temperature)
-        for name, number in (("samples", samples), ("width", width), ("negatives", negatives)):
-            check_positive(name, number)
+        check_positive(temperature=temperature)
+        check_count(samples=samples, width=width, negatives=negatives)
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum is {momentum}; expected a number in [0, 1).")
         self.negatives, self.temperature, self.momentum, self.gather = negatives, temperature, momentum, gather
@@ -98,13 +107,13 @@ class CRDLoss(nn.Module):
         self.register_buffer("normaliser", torch.zeros(2))
 
     def forward(self, student: Tensor, teacher: Tensor, *, index: Tensor, negatives: Tensor | None = None) -> Tensor:
-        """A scalar; the memories then move towards the batch.
+        """Compute the loss, a scalar, and move the stored vectors towards the batch.
 
         Args:
             student: ``(B, ds)``.
             teacher: ``(B, dt)``.
-            index: ``(B,)`` int64, the samples' positions in the memories.
-            negatives: ``(B, K)`` int64, positions to contrast with; drawn if None.
+            index: ``(B,)`` int64, positions of the samples among the training samples.
+            negatives: ``(B, K)`` int64, positions of the negatives; drawn if None.
         """
         check_pair(student, teacher)
         samples = len(self.student_memory)
@@ -131,7 +140,7 @@ class CRDLoss(nn.Module):
         return unit_rows(check_value(own, student=student)), unit_rows(check_value(other, teacher=teacher))
 
     def _scores(self, embedded: Tensor, memory: Tensor, contrast: Tensor, which: int) -> Tensor:
-        # All products and then a choice: fewer numbers than the chosen vectors would be.
+        # Computing all products and selecting some takes less memory than selecting the vectors first.
         scores = ((embedded @ memory.clone().mT).gather(-1, contrast) / self.temperature).exp()
         if scores.numel() and not bool(self.normaliser[which] > 0):
             self.normaliser[which] = scores.detach().mean() * len(memory)

@@ -1,13 +1,14 @@
-"""Losses between the embeddings of one sample, through a learned connector where their widths differ."""
+"""Losses between the two embeddings of a sample, with a learned connector if their widths differ."""
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pkdot.losses._inputs import Inputs, check_positive, check_width, full_precision, no_loss
+from pkdot.checks import check_positive
+from pkdot.losses._inputs import check_width, full_precision, no_loss
+from pkdot.losses.base import DistillationLoss
 from pkdot.structure import unit_rows
 
 
@@ -16,8 +17,8 @@ def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     .. math:: \frac{1}{Bd} \sum_{ij} (s_{ij} - t_{ij})^2
 
-    Romero et al., ICLR 2015 (arXiv 1412.6550). Use it where the student is wide enough to hold what the teacher knows,
-    also for regression; it asks for the teacher's very coordinates, and :class:`HintLoss` learns the translation.
+    Romero et al., ICLR 2015 (arXiv 1412.6550). Use it if the student can represent what the teacher knows, also for
+    regression. It asks for the teacher's own coordinates; :class:`HintLoss` learns the translation.
 
     Args:
         student: ``(*, B, d)`` embeddings, which get the gradient.
@@ -28,18 +29,21 @@ def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     Raises:
         ValueError: shapes differ or values are not finite.
+
+    >>> hint_loss(torch.zeros(2, 3), torch.full((2, 3), 2.0))
+    tensor(4.)
     """
     check_width(student, teacher)
     return _squared_difference(student, teacher) if student.numel() else no_loss(student)
 
 
 def cosine_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    r"""One minus the cosine between the embeddings of a sample.
+    r"""One minus the cosine between the two embeddings of a sample.
 
     .. math:: \frac1B \sum_i \Big(1 - \frac{\langle s_i, t_i \rangle}{\|s_i\| \, \|t_i\|}\Big)
 
-    Half the squared distance between unit vectors; the alignment loss of MT-PKDOT (arXiv 2408.09035). Use it like
-    :func:`hint_loss` where the length of an embedding means nothing. A zero row has the cosine 0 and no gradient.
+    Half the squared distance between unit vectors; the alignment loss of MT-PKDOT (arXiv 2408.09035). Use it instead of
+    :func:`hint_loss` if the length of an embedding has no meaning. A zero row has cosine 0 and no gradient.
 
     Args:
         student: ``(*, B, d)`` embeddings, which get the gradient.
@@ -50,21 +54,24 @@ def cosine_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     Raises:
         ValueError: shapes differ or values are not finite.
+
+    >>> cosine_loss(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, -1.0]]))
+    tensor(1.)
     """
     check_width(student, teacher)
     return _cosine(student, teacher) if student.numel() else no_loss(student)
 
 
 def vid_loss(mean: Tensor, teacher: Tensor, variance: Tensor) -> Tensor:
-    r"""Variational information distillation: how surprising the teacher's embedding is to the student.
+    r"""Variational information distillation: negative log-likelihood of the teacher's embedding, up to a constant.
 
     .. math:: \frac{1}{2Bd} \sum_{ij} \frac{(\mu_j(s_i) - t_{ij})^2}{\sigma_j^2} + \log \sigma_j^2
 
-    Ahn et al., CVPR 2019 (arXiv 1904.05835). A learned variance lets the student give up on coordinates that it cannot
-    know, such as those that only the privileged modality tells. :class:`VIDLoss` learns both.
+    Ahn et al., CVPR 2019 (arXiv 1904.05835). With a learned variance the student can ignore coordinates that it cannot
+    predict, such as those that depend on the privileged modality only. :class:`VIDLoss` learns mean and variance.
 
     Args:
-        mean: ``(*, B, d)``, the student's guess of the teacher's embedding, which gets the gradient.
+        mean: ``(*, B, d)``, the teacher's embedding as predicted by the student, which gets the gradient.
         teacher: ``(*, B, d)`` embeddings, detached.
         variance: ``(d,)``, positive.
 
@@ -73,6 +80,9 @@ def vid_loss(mean: Tensor, teacher: Tensor, variance: Tensor) -> Tensor:
 
     Raises:
         ValueError: shapes differ or values are not finite.
+
+    >>> vid_loss(torch.zeros(2, 3), torch.full((2, 3), 2.0), torch.ones(3))
+    tensor(2.)
     """
     check_width(mean, teacher)
     return _surprise(mean, teacher, variance) if mean.numel() else no_loss(mean)
@@ -94,10 +104,13 @@ def _surprise(mean: Tensor, teacher: Tensor, variance: Tensor) -> Tensor:
 
 
 def connector(student_width: int | None, teacher_width: int | None) -> nn.Module:
-    """A learned linear map between widths; the identity for None and None.
+    """Return a learned linear map between widths, or the identity for None and None.
 
     Raises:
-        ValueError: one width without the other, or one below 1.
+        ValueError: only one width is given, or one is below 1.
+
+    >>> connector(4, 6)(torch.ones(2, 4)).shape
+    torch.Size([2, 6])
     """
     if student_width is None and teacher_width is None:
         return nn.Identity()
@@ -109,56 +122,61 @@ def connector(student_width: int | None, teacher_width: int | None) -> nn.Module
     return nn.Linear(student_width, teacher_width)
 
 
-class HintLoss(nn.Module):
+class HintLoss(DistillationLoss):
     """:func:`hint_loss` after a learned connector: its parameters belong to the optimiser.
 
     Args:
-        student_width: of the student's embedding; None compares the embeddings themselves.
-        teacher_width: of the teacher's.
-    """
+        student_width: width of the student's embedding; None compares the embeddings themselves.
+        teacher_width: width of the teacher's embedding.
 
-    inputs: ClassVar[Inputs] = "embedding"
+    >>> HintLoss(student_width=4, teacher_width=6)(torch.zeros(2, 4), torch.zeros(2, 6)) >= 0
+    tensor(True)
+    """
 
     def __init__(self, *, student_width: int | None = None, teacher_width: int | None = None) -> None:
         super().__init__()
         self.connector = connector(student_width, teacher_width)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """``(*, B, ds)`` and ``(*, B, dt)`` to a scalar."""
+        """Compute the loss of ``(*, B, ds)`` and ``(*, B, dt)``, a scalar."""
         return hint_loss(self.connector(student), teacher)
 
 
-class CosineLoss(nn.Module):
-    """:func:`cosine_loss` after a learned connector, as in :class:`HintLoss`."""
+class CosineLoss(DistillationLoss):
+    """:func:`cosine_loss` after a learned connector, as in :class:`HintLoss`.
 
-    inputs: ClassVar[Inputs] = "embedding"
+    >>> CosineLoss()(torch.eye(3), 2 * torch.eye(3))
+    tensor(0.)
+    """
 
     def __init__(self, *, student_width: int | None = None, teacher_width: int | None = None) -> None:
         super().__init__()
         self.connector = connector(student_width, teacher_width)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """``(*, B, ds)`` and ``(*, B, dt)`` to a scalar."""
+        """Compute the loss of ``(*, B, ds)`` and ``(*, B, dt)``, a scalar."""
         return cosine_loss(self.connector(student), teacher)
 
 
-class VIDLoss(nn.Module):
-    r""":func:`vid_loss` with a learned mean, three linear maps with ReLU between, and a learned variance a coordinate.
+class VIDLoss(DistillationLoss):
+    r""":func:`vid_loss` with a learned mean, of three linear layers with ReLU, and a learned variance per coordinate.
 
     Args:
-        student_width: of the student's embedding.
-        teacher_width: of the teacher's.
-        hidden: width between the maps; the teacher's if None.
-        initial_variance: of every coordinate; 5 as in the authors' code.
-    """
+        student_width: width of the student's embedding.
+        teacher_width: width of the teacher's embedding.
+        hidden: width of the hidden layers; the teacher's if None.
+        initial_variance: variance of every coordinate at the start; 5 as in the authors' code.
 
-    inputs: ClassVar[Inputs] = "embedding"
+    >>> _ = torch.manual_seed(0)
+    >>> round(VIDLoss(student_width=4, teacher_width=6)(torch.zeros(2, 4), torch.zeros(2, 6)).item(), 3)
+    0.805
+    """
 
     def __init__(
         self, *, student_width: int, teacher_width: int, hidden: int | None = None, initial_variance: float = 5.0
     ) -> None:
         super().__init__()
-        check_positive("initial_variance", initial_variance)
+        check_positive(initial_variance=initial_variance)
         hidden = hidden or teacher_width
         self.mean = nn.Sequential(
             nn.Linear(student_width, hidden, bias=False),
@@ -172,5 +190,5 @@ class VIDLoss(nn.Module):
         self.log_scale = nn.Parameter(torch.full((teacher_width,), scale))
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """``(*, B, ds)`` and ``(*, B, dt)`` to a scalar."""
+        """Compute the loss of ``(*, B, ds)`` and ``(*, B, dt)``, a scalar."""
         return vid_loss(self.mean(student), teacher, functional.softplus(self.log_scale) + self.smallest_variance)

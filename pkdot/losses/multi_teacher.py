@@ -1,12 +1,15 @@
 """MT-PKDOT: structural distillation from the best of several teachers."""
 
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from einops import rearrange
+from torch import Tensor
 
+from pkdot.checks import check_choice, check_not_negative
 from pkdot.distributed import gather_with_gradient
-from pkdot.losses._inputs import Inputs, check_choice, check_pair, check_weights, full_precision, gather_pair, no_loss
+from pkdot.losses._inputs import check_pair, full_precision, gather_pair, no_loss
+from pkdot.losses.base import DistillationLoss
 from pkdot.losses.ot import OTDistillLoss
 from pkdot.precision import at_least_float32
 from pkdot.structure import unit_rows
@@ -15,14 +18,14 @@ Choice = Literal["batch", "sample"]
 
 
 def choose_teacher(errors: Tensor, labelled: Tensor | None = None, *, choice: Choice = "batch") -> Tensor:
-    """Which teacher each sample learns from: the one with the least task loss, over the batch or for itself.
+    """Choose the teacher with the smallest task loss, for the whole batch or for each sample.
 
-    Ties, and samples that nothing is known of, go to the last teacher, the joint one. ``batch`` is the published
-    choice: one teacher for all samples, by the mean over those with a label.
+    ``batch`` is the published choice: one teacher for all samples, by the total loss of the labelled ones. The last
+    teacher, the joint one, wins ties, and also teaches unlabelled samples under ``sample``.
 
     Args:
         errors: ``(K, B)`` task losses of K teachers.
-        labelled: ``(B,)`` bool, where they are known; None means everywhere.
+        labelled: ``(B,)`` bool, the samples whose losses are known; None means all.
         choice: ``batch`` or ``sample``.
 
     Returns:
@@ -30,6 +33,10 @@ def choose_teacher(errors: Tensor, labelled: Tensor | None = None, *, choice: Ch
 
     Raises:
         ValueError: shapes do not fit, or ``choice`` is unknown.
+
+    >>> errors = torch.tensor([[0.1, 0.9, 0.9], [0.5, 0.5, 0.5]])
+    >>> choose_teacher(errors), choose_teacher(errors, choice="sample")
+    (tensor([1, 1, 1]), tensor([0, 1, 1]))
     """
     check_choice("choice", choice, get_args(Choice))
     if errors.dim() != 2 or not len(errors) or (labelled is not None and labelled.shape != errors.shape[1:]):
@@ -48,8 +55,8 @@ def centroid_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     .. math:: \| c^T - c^S \|_2, \qquad c_j = \frac1B \sum_i \cos(z_i, z_j)
 
-    The centroid term of MT-PKDOT (arXiv 2408.09035): each sample shall be as central in the student's batch as in the
-    teacher's. It is a norm and not its square, so that its gradient does not fade.
+    The centroid term of MT-PKDOT (arXiv 2408.09035): each sample becomes as central in the student's batch as it is in
+    the teacher's. It is a norm, not a squared norm, so that the gradient does not vanish near the minimum.
 
     Args:
         student: ``(*, B, ds)`` embeddings, which get the gradient.
@@ -60,6 +67,9 @@ def centroid_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     Raises:
         ValueError: shapes do not fit or values are not finite.
+
+    >>> centroid_loss(torch.eye(4), torch.eye(4)[[0, 0, 1, 1]])
+    tensor(0.5000)
     """
     check_pair(student, teacher)
     return _centroid_distance(student, teacher) if student.numel() else no_loss(student)
@@ -67,45 +77,57 @@ def centroid_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 @full_precision
 def _centroid_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    profiles = ((unit @ unit.mean(-2).unsqueeze(-1)).squeeze(-1) for unit in (unit_rows(student), unit_rows(teacher)))
-    distance: Tensor = torch.linalg.vector_norm(next(profiles) - next(profiles), dim=-1)
+    unit_s, unit_t = unit_rows(student), unit_rows(teacher)
+    profile_s, profile_t = ((unit @ unit.mean(-2)[..., None])[..., 0] for unit in (unit_s, unit_t))
+    distance: Tensor = torch.linalg.vector_norm(profile_s - profile_t, dim=-1)
     return distance.mean()
 
 
-class MultiTeacherOTLoss(nn.Module):
+class MultiTeacherOTLoss(DistillationLoss):
     r"""MT-PKDOT over the global batch: optimal transport to the chosen teachers' structure, and the centroid term.
 
     .. math:: \mathrm{OT}(s, t^*) + w \, \| c^{T^*} - c^S \|_2
 
-    with the teacher :math:`t^*` that :func:`choose_teacher` picks. Aslam et al. (arXiv 2408.09035). The teachers are
-    the joint one and one for each modality, whose embeddings were aligned with the joint one's
-    (:mod:`pkdot.training.alignment`): only then can samples of different teachers stand in one structure matrix. Use
-    it where single modalities are sometimes better than their fusion.
+    with the teacher :math:`t^*` from :func:`choose_teacher`. Aslam et al. (arXiv 2408.09035). The teachers are the
+    joint one and one per modality. Their embeddings are aligned with the joint one (:mod:`pkdot.training.alignment`),
+    so that embeddings from different teachers can be compared in one structure matrix. Use it if single modalities are
+    sometimes better than their fusion.
 
     Args:
         choice: ``batch``, as published, or ``sample``.
-        centroid: w, the weight of the centroid term beside the transport.
-        gather: see the other processes' samples.
-        **settings: of :class:`pkdot.losses.ot.OTDistillLoss`.
+        centroid: w, the weight of the centroid term.
+        gather: use the samples of all processes.
+        **settings: of :class:`pkdot.losses.ot.OTSettings`.
+
+    >>> loss = MultiTeacherOTLoss(topk=2, choice="sample")
+    >>> z, errors = torch.eye(4), torch.tensor([[0.1] * 4, [0.9] * 4])
+    >>> loss(z, z.flip(0), teachers=torch.stack([z, z.flip(0)]), errors=errors).abs() < 1e-6
+    tensor(True)
     """
 
-    inputs: ClassVar[Inputs] = "embedding"
-    needs: ClassVar[tuple[str, ...]] = ("teachers", "errors", "labelled")
+    needs = ("teachers", "errors", "labelled")
+    temperature_unit = "similarity"
+    several_teachers = True
+
+    @classmethod
+    def accepted_settings(cls) -> dict[str, Any]:
+        """The settings of :class:`pkdot.losses.ot.OTDistillLoss` too."""
+        return OTDistillLoss.accepted_settings() | super().accepted_settings()
 
     def __init__(
         self, *, choice: Choice = "batch", centroid: float = 1.0, gather: bool = True, **settings: Any
     ) -> None:
         super().__init__()
         check_choice("choice", choice, get_args(Choice))
-        check_weights(centroid=centroid)
+        check_not_negative(centroid=centroid)
         self.choice, self.centroid, self.gather = choice, centroid, gather
         self.transport = OTDistillLoss(gather=False, **settings)
 
     @classmethod
     def released(cls) -> "MultiTeacherOTLoss":
-        """The published settings: 30 farthest anchors, shifted, blur 0.1, the batch's best teacher, equal weights.
+        """Return the loss with the published settings: one teacher per batch, 30 farthest anchors, shifted, blur 0.1.
 
-        Its authors add a quarter of it to the task loss, 0.8 to 0.2 and 0.2.
+        Its authors weight the task loss with 0.8, the transport and the centroid term with 0.2 each.
         """
         return cls(choice="batch", centroid=1.0, topk=30, select="farthest", shift="min", blur=0.1)
 
@@ -118,24 +140,26 @@ class MultiTeacherOTLoss(nn.Module):
         errors: Tensor | None = None,
         labelled: Tensor | None = None,
     ) -> Tensor:
-        """A scalar.
+        """Compute the loss, a scalar.
 
         Args:
             student: ``(B, ds)``.
-            teacher: ``(B, dt)``, the joint teacher's: all there is to choose from if ``teachers`` is None.
-            teachers: ``(K, B, dt)`` aligned embeddings, the joint teacher's last.
-            errors: ``(K, B)``, their task losses.
-            labelled: ``(B,)`` bool, where these are known.
+            teacher: ``(B, dt)`` embeddings of the joint teacher, which is the only teacher if ``teachers`` is None.
+            teachers: ``(K, B, dt)`` aligned embeddings, the joint teacher last.
+            errors: ``(K, B)`` task losses of the teachers.
+            labelled: ``(B,)`` bool, the samples whose losses are known.
         """
-        # Once for both terms: their gradients add up in single precision.
+        # Convert once for both terms, so that their gradients are added in single precision.
         student = at_least_float32(student)
         if teachers is None or errors is None:
-            teachers, errors = teacher.unsqueeze(0), torch.zeros_like(teacher[..., 0]).unsqueeze(0)
+            teachers, errors = teacher[None], torch.zeros_like(teacher[None, :, 0])
         if labelled is None:
             labelled = torch.ones_like(errors[0], dtype=torch.bool)
         if self.gather:
-            errors, labelled = gather_with_gradient(errors.mT.contiguous()).mT, gather_with_gradient(labelled)
-            teachers = gather_with_gradient(teachers.movedim(1, 0).contiguous()).movedim(0, 1)
+            labelled = gather_with_gradient(labelled)
+            errors = rearrange(gather_with_gradient(rearrange(errors, "k b -> b k").contiguous()), "b k -> k b")
+            samples = rearrange(teachers, "k b d -> b k d").contiguous()
+            teachers = rearrange(gather_with_gradient(samples), "b k d -> k b d")
             student, _ = gather_pair(student, teacher)
         chosen = choose_teacher(errors.detach(), labelled, choice=self.choice)
         best = teachers[chosen, torch.arange(len(chosen), device=chosen.device)]

@@ -1,17 +1,19 @@
 """No distillation: the control."""
 
-from typing import ClassVar, Literal
-
-from torch import Tensor, nn
+from torch import Tensor
 
 from pkdot.losses._inputs import no_loss
+from pkdot.losses.base import DistillationLoss
 
 
-class NoLoss(nn.Module):
-    """Zero, with a zero gradient: trains the student as if there were no teacher."""
+class NoLoss(DistillationLoss):
+    """Zero, with a zero gradient: the student trains as if there were no teacher.
 
-    inputs: ClassVar[Literal["embedding", "prediction"]] = "embedding"
+    >>> import torch
+    >>> float(NoLoss()(torch.ones(2, 3), torch.ones(2, 5)))
+    0.0
+    """
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Two tensors of any shape to the scalar 0."""
+        """Return the scalar 0 for two tensors of any shape."""
         return no_loss(student)

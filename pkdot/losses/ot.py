@@ -1,15 +1,17 @@
 """Structural distillation by entropic optimal transport."""
 
-from typing import ClassVar, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
-from pkdot.losses._anchors import AnchorSimilarities, anchor_similarities, log_distributions
-from pkdot.losses._global import GlobalBatchLoss
-from pkdot.losses._inputs import check_choice, check_pair, check_positive, check_topk, no_loss
-from pkdot.losses.structure import structure_kl_loss, structure_mse_loss
-from pkdot.structure import Select, Shift, cosine_structure
+from pkdot.checks import check_choice, check_positive, settle_types
+from pkdot.losses._inputs import anchor_count, check_pair, check_topk, no_loss
+from pkdot.losses.base import GlobalBatchLoss
+from pkdot.losses.structure import log_distributions, structure_kl_loss, structure_mse_loss
+from pkdot.structure import AnchorSimilarities, Select, Shift, anchor_similarities, cosine_structure
 from pkdot.transport.backends import BACKENDS
 from pkdot.transport.divergence import sinkhorn_divergence
 from pkdot.transport.histograms import histogram_divergence
@@ -18,238 +20,235 @@ Transport = Literal["rows", "anchors"]
 Divergence = Literal["sinkhorn", "mse", "kl"]
 Debias = bool | Literal["student"]
 
+_BACKENDS_FOR_ANCHORS = ("auto", "torch")
 
-def ot_distill_loss(
-    student: Tensor,
-    teacher: Tensor,
-    *,
-    topk: int | float = 0.125,
-    select: Select = "stratified",
-    transport: Transport = "rows",
-    divergence: Divergence = "sinkhorn",
-    blur: float = 0.1,
-    temperature: float = 0.1,
-    shift: Shift = "none",
-    debias: Debias = True,
-    tol: float = 1e-3,
-    backend: str = "auto",
-) -> Tensor:
-    r"""Match the structure of the student's batch to the teacher's by entropic optimal transport.
 
-    With the structure matrices :math:`S^S, S^T` of cosine similarities and the teacher's anchors :math:`A_i` of each
-    sample:
+@dataclass(frozen=True)
+class OTSettings:
+    r"""The settings of :class:`OTDistillLoss`, checked.
 
-    ``transport="rows"``, one problem a batch, the published PKDOT loss (arXiv 2401.15489): the Sinkhorn divergence
-    between two clouds of B points,
+    Attributes:
+        topk: anchors per sample: a whole number, or a float in (0, 1] for that share of the batch; at most B - 1.
+        select: which columns of the teacher's structure matrix are anchors, see :func:`pkdot.structure.topk_anchors`.
+        transport: ``rows`` solves one problem per batch, between two clouds of B points. ``anchors`` solves one problem
+            per sample, between its two distributions over its own anchors.
+        divergence: ``sinkhorn``. ``mse`` and ``kl`` are ablations: they compare the same similarities without
+            transport, see :mod:`pkdot.losses.structure`.
+        blur: scale of the entropy, :math:`\varepsilon = \text{blur}^2`; in units of cosine similarity for ``rows``, of
+            unit vectors for ``anchors``.
+        temperature: softmax temperature :math:`\tau` in units of cosine similarity, for ``anchors`` and ``kl``.
+        shift: ``min`` subtracts the smallest entry of each structure matrix, as the published code does. It changes
+            ``rows`` and ``mse`` only: a softmax does not see it.
+        debias: subtract both self terms, so that equal structures have loss 0. ``student`` subtracts the student's
+            self term only. This saves a third of the work and gives the same gradient; the value differs by a constant
+            that depends on the teacher. For ``anchors``, ``student`` means True.
+        tol: L1 marginal error at which a transport problem counts as solved.
+        backend: who solves the transport problems, see :func:`pkdot.transport.divergence.sinkhorn_divergence`.
+            Problems over anchors are solved by ``torch``; ``mse`` and ``kl`` have no solver.
+
+    Raises:
+        ValueError: a setting is unknown or out of range, or the backend cannot solve this kind of problem.
+
+    >>> OTSettings(topk=8).select
+    'stratified'
+    >>> OTSettings(transport="anchors", backend="triton")
+    Traceback (most recent call last):
+    ValueError: backend is 'triton', which solves transport='rows' only; expected ...
+    """
+
+    topk: int | float = 0.125
+    select: Select = "stratified"
+    transport: Transport = "rows"
+    divergence: Divergence = "sinkhorn"
+    blur: float = 0.1
+    temperature: float = 0.1
+    shift: Shift = "none"
+    debias: Debias = True
+    tol: float = 1e-3
+    backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            check_choice(name, getattr(self, name), choices)
+        check_topk(self.topk)
+        settle_types(self)
+        check_positive(blur=self.blur, temperature=self.temperature, tol=self.tol)
+        if self.divergence != "sinkhorn" and self.backend != "auto":
+            raise ValueError(
+                f"backend is {self.backend!r}, but divergence {self.divergence!r} solves no transport problem; "
+                "expected auto."
+            )
+        if self.transport == "anchors" and self.backend not in _BACKENDS_FOR_ANCHORS:
+            raise ValueError(
+                f"backend is {self.backend!r}, which solves transport='rows' only; expected auto or torch for "
+                "transport='anchors'."
+            )
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "select": get_args(Select),
+    "transport": get_args(Transport),
+    "divergence": get_args(Divergence),
+    "shift": get_args(Shift),
+    "backend": BACKENDS,
+}
+
+
+def ot_distill_loss(student: Tensor, teacher: Tensor, **settings: Any) -> Tensor:
+    r"""Match the structure of the student's batch to that of the teacher's by entropic optimal transport.
+
+    Let :math:`S^S, S^T` be the structure matrices of student and teacher, and :math:`A_i` the anchors of sample i,
+    which the teacher's matrix selects.
+
+    ``transport="rows"``, the published PKDOT loss (arXiv 2401.15489): the Sinkhorn divergence between two clouds of B
+    points,
 
     .. math:: S_\varepsilon(\{S^S_{i, A_i}\}_i, \{S^T_{i, A_i}\}_i), \qquad \varepsilon = \text{blur}^2.
 
-    The plan may pair any sample with any other. ``transport="anchors"``, one problem a sample: the divergence
-    between the two distributions of the sample over its own anchors, at the teacher's distances between anchors,
+    The transport plan may match any sample with any other sample.
+
+    ``transport="anchors"``: one small problem per sample, between its two distributions over its anchors, at the
+    teacher's distances between anchors,
 
     .. math::
         \frac1B \sum_i S_\varepsilon(p^S_i, p^T_i), \quad p_i = \mathrm{softmax}_{j \in A_i}(S_{ij} / \tau), \quad
-        C_{jl} = \tfrac12 \| u^T_j - u^T_l \|^2, \quad u = z / \|z\|,
+        C_{jl} = \tfrac12 \| u^T_j - u^T_l \|^2, \quad u = z / \|z\|.
 
-    so that sample i stays tied to sample i, and mass on the wrong anchor costs little where the teacher finds that
-    anchor similar.
+    Here sample i is compared with sample i only. Mass on a wrong anchor costs little if the teacher finds that anchor
+    similar to the right one. It holds B cost matrices of k x k, or one if all samples share the anchors.
 
-    The defaults, stratified anchors for an eighth of the batch, against other settings: points over the undistilled
-    student with few labels, weights tuned alike, batch 128, 20 paired runs (``benchmarks/ablation.toml``):
+    The defaults are compared with other settings in the ablation in ``benchmarks/results/methods.md``. The anchors
+    should cover the whole row: few anchors that are all near, or all far, lose much of the gain. Use the loss with few
+    labels and many unlabelled pairs. With all labels expect no gain; where the pairs are trusted,
+    :func:`pkdot.losses.kd_loss` and :func:`pkdot.losses.structure_kl_loss` are cheaper and often as good.
 
-    ======================================  ========  ======
-    setting                                 satimage  digits
-    ======================================  ========  ======
-    rows, stratified, k = B/8 (default)         +2.9    +9.1
-    k = B/16                                    +2.0    +7.6
-    k = B/4                                     +2.9    +9.8
-    k = B, all columns                          +2.9    +9.4
-    the same columns for all rows               +2.3    +8.4
-    nearest, k = B/2                            +2.0   +11.0
-    nearest, k = B/8                            -0.2    +5.7
-    farthest, k = B/8                           +0.8    +2.0
-    shifted                                     +1.3    +5.2
-    blur 0.03                                   +2.9    +8.3
-    blur 0.3                                    +3.0    +9.0
-    anchors, the same columns for all rows      +3.5   +10.0
-    mse on the default's columns                +3.2    +8.5
-    kl on the default's columns                 +2.8   +10.7
-    ======================================  ========  ======
-
-    What matters is that the columns span the row: few that are all near, or all far, lose a third of the gain or more,
-    and so does the shift (after correction shown for the farthest on digits only). Nothing else tells the settings
-    apart (95 % intervals of the differences to the default reach up to 4 points to either side), transport and its
-    absence included: over mse and kl on the same columns it is not shown to add anything. Nearest anchors are all of
-    one class where the target is binary, or neighbours where it is a number, and their k has to grow with the batch:
-    hence a share, and ranks. ``anchors`` costs two to ten times the solver's time. Plain KD on the same pairs gains as
-    much or more: compare before you rely on it.
-
-    The gradient flows into the student only, is exact at the solver's convergence and of first order.
-    ``transport="anchors"`` holds B cost matrices of k x k, or one where the anchors are shared.
+    The gradient flows into the student only. It is exact if the solver converged, and of first order.
 
     Args:
         student: ``(*, B, ds)`` embeddings.
-        teacher: ``(*, B, dt)`` embeddings, detached; the widths may differ.
-        topk: anchors per sample: a number, or a float in (0, 1], that share of the batch. B - 1 at most.
-        select: which columns are anchors, see :func:`pkdot.structure.topk_anchors`.
-        transport: ``rows`` or ``anchors``.
-        divergence: ``sinkhorn``; or ``mse`` or ``kl`` on the same similarities without transport, see
-            :mod:`pkdot.losses.structure`.
-        blur: scale of the entropy, in units of cosine similarity (rows) or of unit vectors (anchors).
-        temperature: :math:`\tau`, in units of cosine similarity (``anchors`` and ``kl``).
-        shift: ``min`` subtracts each matrix's smallest entry, as released (``rows`` and ``mse``); a softmax does not
-            see it.
-        debias: subtract the self terms, so that equal structures cost 0. ``student`` subtracts the student's only: the
-            gradient is the same, a third of the work is saved, and the value is off by a constant of the teacher's
-            (``rows``; with ``anchors`` it is as True).
-        tol: L1 marginal error at which a problem is solved.
-        backend: see :func:`pkdot.transport.divergence.sinkhorn_divergence`.
+        teacher: ``(*, B, dt)`` embeddings, detached. The widths may differ.
+        **settings: of :class:`OTSettings`.
 
     Returns:
-        A scalar, in float32 at least, also under autocast; the mean over leading dimensions; 0 for fewer than two
+        A scalar, the mean over leading dimensions, in float32 at least, also under autocast; 0 for fewer than two
         samples.
 
     Raises:
-        ValueError: shapes do not fit, values are not finite, a setting is out of range.
+        ValueError: shapes do not fit, values are not finite, or a setting is out of range.
         RuntimeError: the gradient is differentiated again.
+
+    >>> teacher = torch.eye(6)[[0, 0, 1, 1, 2, 2]]
+    >>> round(float(ot_distill_loss(teacher, teacher, topk=4)), 4)
+    0.0
+    >>> round(float(ot_distill_loss(teacher.roll(1, dims=0), teacher, topk=4, transport="anchors", select="shared")), 2)
+    0.67
     """
-    _check(topk, select, transport, divergence, blur, temperature, shift, debias, tol, backend)
+    return _matched(student, teacher, OTSettings(**settings))
+
+
+def _matched(student: Tensor, teacher: Tensor, settings: OTSettings) -> Tensor:
     check_pair(student, teacher)
-    if student.shape[-2] < 2:
+    batch = student.shape[-2]
+    if batch < 2:
         return no_loss(student)
-    if divergence == "mse":
+    topk, select, shift = settings.topk, settings.select, settings.shift
+    if settings.divergence == "mse":
         return structure_mse_loss(student, teacher, topk=topk, select=select, shift=shift)
-    if divergence == "kl":
-        return structure_kl_loss(student, teacher, topk=topk, select=select, temperature=temperature)
+    if settings.divergence == "kl":
+        return structure_kl_loss(student, teacher, topk=topk, select=select, temperature=settings.temperature)
     with torch.autocast(student.device.type, enabled=False):
-        kept = anchor_similarities(student, teacher, topk=topk, select=select, shift=shift)
-        if transport == "rows":
-            nothing = kept.teacher.new_zeros(kept.teacher.shape[:-2]) if debias == "student" else None
-            loss = sinkhorn_divergence(
-                kept.student,
-                kept.teacher,
-                blur=blur,
-                debias=bool(debias),
-                y_self=nothing,
-                tol=tol,
-                backend=backend,
-            )
-        else:
-            p_s, p_t = (
-                log_distributions(z, kept.own, temperature).exp().flatten(0, -2) for z in (kept.student, kept.teacher)
-            )
-            cost = _anchor_costs(kept, shared=select == "shared")
-            loss = histogram_divergence(p_s, p_t, cost, blur=blur, debias=bool(debias), tol=tol)
-        return loss.mean()
+        kept = anchor_similarities(student, teacher, anchor_count(topk, batch), select=select, shift=shift)
+        problems = _between_rows if settings.transport == "rows" else _over_anchors
+        return problems(kept, settings).mean()
+
+
+def _between_rows(kept: AnchorSimilarities, settings: OTSettings) -> Tensor:
+    # The teacher's self term has no gradient. If nobody asks for its value, 0 stands in for it.
+    no_self_term = kept.teacher.new_zeros(kept.teacher.shape[:-2]) if settings.debias == "student" else None
+    return sinkhorn_divergence(
+        kept.student,
+        kept.teacher,
+        blur=settings.blur,
+        debias=bool(settings.debias),
+        y_self=no_self_term,
+        tol=settings.tol,
+        backend=settings.backend,
+    )
+
+
+def _over_anchors(kept: AnchorSimilarities, settings: OTSettings) -> Tensor:
+    p_s, p_t = (
+        rearrange(log_distributions(z, kept.own, settings.temperature).exp(), "... b k -> (... b) k")
+        for z in (kept.student, kept.teacher)
+    )
+    cost = _anchor_costs(kept, shared=settings.select == "shared")
+    return histogram_divergence(p_s, p_t, cost, blur=settings.blur, debias=bool(settings.debias), tol=settings.tol)
 
 
 def _anchor_costs(kept: AnchorSimilarities, *, shared: bool) -> Tensor:
-    """Half squared distances between a sample's anchors in the teacher's space, ``(B, k, k)`` or ``(1, k, k)``."""
-    structure = cosine_structure(kept.teacher_unit.reshape(-1, *kept.teacher_unit.shape[-2:]))
-    anchors = kept.anchors.reshape(structure.shape[0], *kept.anchors.shape[-2:])
-    if shared and structure.shape[0] == 1:
+    """Half squared distances between a sample's anchors in the teacher's space, ``(P B, k, k)`` or ``(1, k, k)``."""
+    structure = cosine_structure(rearrange(kept.teacher_unit, "... b d -> (...) b d"))
+    anchors = rearrange(kept.anchors, "... b k -> (...) b k")
+    if shared and len(structure) == 1:
         anchors = anchors[:, :1]
-    # A zero embedding has no length: its own similarity is 0, and the distance is read off the diagonal.
+    # A zero embedding has no length: its own similarity is 0, and the distance is read from the diagonal.
     own = structure.diagonal(dim1=-2, dim2=-1) / 2
-    distances = (own.unsqueeze(-1) + own.unsqueeze(-2) - structure).clamp(min=0.0)
+    distances = (own[:, :, None] + own[:, None, :] - structure).clamp(min=0.0)
     distances.diagonal(dim1=-2, dim2=-1).zero_()
-    batch = torch.arange(structure.shape[0], device=structure.device)[:, None, None, None]
-    return distances[batch, anchors.unsqueeze(-1), anchors.unsqueeze(-2)].flatten(0, 1)
+    problem = torch.arange(len(structure), device=structure.device)[:, None, None, None]
+    costs = distances[problem, anchors[..., :, None], anchors[..., None, :]]
+    return rearrange(costs, "p b j l -> (p b) j l")
 
 
 class OTDistillLoss(GlobalBatchLoss):
     """:func:`ot_distill_loss` over the global batch: ``loss = task_loss + w * OTDistillLoss()(student, teacher)``.
 
     Args:
-        topk: see :func:`ot_distill_loss`, as all of the following.
-        select: which columns are anchors.
-        transport: one problem a batch (``rows``) or one a sample (``anchors``).
-        divergence: transport, or none of it.
-        blur: scale of the entropy.
-        temperature: of the distributions over anchors.
-        shift: what is subtracted from the structure matrices.
-        debias: subtract the self terms.
-        tol: L1 marginal error.
-        backend: of the solver.
-        gather: where several processes train, compare the structures of all their samples. The batch is then the
-            global one, and so is a share ``topk`` of it.
+        gather: with several training processes, compare the structures of the samples of all processes. The batch is
+            then the global one, and a share ``topk`` refers to it.
+
+    All other parameters are described in :class:`OTSettings`.
 
     Raises:
         ValueError: a setting is out of range.
+
+    >>> loss = OTDistillLoss(topk=4)
+    >>> z = torch.eye(6)[[0, 0, 1, 1, 2, 2]]
+    >>> float(loss(3 * z, z).abs()) < 1e-6
+    True
     """
 
-    inputs: ClassVar[Literal["embedding", "prediction"]] = "embedding"
+    temperature_unit = "similarity"
 
     def __init__(
         self,
         *,
-        topk: int | float = 0.125,
-        select: Select = "stratified",
-        transport: Transport = "rows",
-        divergence: Divergence = "sinkhorn",
-        blur: float = 0.1,
-        temperature: float = 0.1,
-        shift: Shift = "none",
-        debias: Debias = True,
-        tol: float = 1e-3,
-        backend: str = "auto",
+        topk: int | float = OTSettings.topk,
+        select: Select = OTSettings.select,
+        transport: Transport = OTSettings.transport,
+        divergence: Divergence = OTSettings.divergence,
+        blur: float = OTSettings.blur,
+        temperature: float = OTSettings.temperature,
+        shift: Shift = OTSettings.shift,
+        debias: Debias = OTSettings.debias,
+        tol: float = OTSettings.tol,
+        backend: str = OTSettings.backend,
         gather: bool = True,
     ) -> None:
         super().__init__(gather=gather)
-        _check(topk, select, transport, divergence, blur, temperature, shift, debias, tol, backend)
-        self.topk, self.select, self.transport, self.divergence = topk, select, transport, divergence
-        self.blur, self.temperature, self.shift, self.debias = blur, temperature, shift, debias
-        self.tol, self.backend = tol, backend
+        self.settings = OTSettings(topk, select, transport, divergence, blur, temperature, shift, debias, tol, backend)
 
     @classmethod
     def released(cls) -> "OTDistillLoss":
-        """The settings of the published PKDOT code: the 30 farthest anchors of each row, shifted, blur 0.1."""
+        """Return the loss with the settings of the published PKDOT code: 30 farthest anchors, shifted, blur 0.1."""
         return cls(topk=30, select="farthest", transport="rows", shift="min", blur=0.1)
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """``(*, B, ds)`` and ``(*, B, dt)`` to a scalar."""
-        return ot_distill_loss(
-            student,
-            teacher,
-            topk=self.topk,
-            select=self.select,
-            transport=self.transport,
-            divergence=self.divergence,
-            blur=self.blur,
-            temperature=self.temperature,
-            shift=self.shift,
-            debias=self.debias,
-            tol=self.tol,
-            backend=self.backend,
-        )
+        """Compute the loss of ``(*, B, ds)`` and ``(*, B, dt)``, a scalar."""
+        return _matched(student, teacher, self.settings)
 
     def extra_repr(self) -> str:
-        """The settings that shape the loss, for ``print(model)``."""
-        return f"topk={self.topk}, select={self.select!r}, transport={self.transport!r}, blur={self.blur}"
-
-
-def _check(
-    topk: int | float,
-    select: str,
-    transport: str,
-    divergence: str,
-    blur: float,
-    temperature: float,
-    shift: str,
-    debias: Debias,
-    tol: float,
-    backend: str,
-) -> None:
-    check_topk(topk)
-    for name, value, choices in (
-        ("select", select, get_args(Select)),
-        ("transport", transport, get_args(Transport)),
-        ("divergence", divergence, get_args(Divergence)),
-        ("shift", shift, get_args(Shift)),
-        ("backend", backend, BACKENDS),
-    ):
-        check_choice(name, value, choices)
-    if debias not in (True, False, "student"):
-        raise ValueError(f"debias is {debias!r}; expected True, False or 'student'.")
-    for name, number in (("blur", blur), ("temperature", temperature), ("tol", tol)):
-        check_positive(name, number)
+        """Show the settings that differ from the defaults in ``print(model)``."""
+        default = OTSettings()
+        changed = {name: value for name, value in vars(self.settings).items() if value != getattr(default, name)}
+        return ", ".join(f"{name}={value!r}" for name, value in changed.items())

@@ -1,21 +1,12 @@
 """Losses on regression outputs."""
 
-from typing import ClassVar
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from pkdot.losses._global import GlobalBatchLoss
-from pkdot.losses._inputs import (
-    Inputs,
-    TaskKind,
-    check_outputs,
-    check_weights,
-    full_precision,
-    labelled_rows,
-    no_loss,
-)
+from pkdot.checks import check_not_negative
+from pkdot.losses._inputs import check_outputs, full_precision, labelled_rows, no_loss
+from pkdot.losses.base import DistillationLoss, GlobalBatchLoss
 from pkdot.precision import check_rows, check_value
 from pkdot.tasks import batch_concordance
 
@@ -25,9 +16,9 @@ def mse_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     .. math:: \frac{1}{BC} \sum_{ic} (z^S_{ic} - z^T_{ic})^2
 
-    The plain imitation of regression outputs, and of logits (Ba and Caruana, NeurIPS 2014, arXiv 1312.6184): what
-    distillation by softened predictions becomes at a high temperature. Use it where the teacher is right nearly
-    everywhere; :func:`bounded_loss` and :func:`imitation_loss` trust it less.
+    Plain imitation of regression outputs, and of logits (Ba and Caruana, NeurIPS 2014, arXiv 1312.6184); for logits it
+    is the limit of :func:`pkdot.losses.kd_loss` at a high temperature. Use it if the teacher is right almost
+    everywhere; :func:`bounded_loss` and :func:`imitation_loss` trust the teacher less.
 
     Args:
         student: ``(*, B, C)``, which gets the gradient.
@@ -38,30 +29,37 @@ def mse_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     Raises:
         ValueError: shapes differ or values are not finite.
+
+    >>> mse_loss(torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [1.0]]))
+    tensor(2.)
     """
     check_outputs(student, teacher)
     return _mse(student, teacher) if student.numel() else no_loss(student)
 
 
 def ccc_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    r"""One minus the concordance of each output with the teacher's, over the batch.
+    r"""One minus the concordance correlation of each output with the teacher's, over the batch.
 
     .. math::
         1 - \frac1R \sum_r \frac{2 \operatorname{cov}_r}{\sigma_S^2 + \sigma_T^2 + (\mu_S - \mu_T)^2}
 
-    with population moments. The measure by which valence and arousal are judged (Lin, Biometrics 1989), asked of the
-    teacher's outputs instead of the labels. Use it for regression beside a concordance task loss. It needs batches
-    that vary: an output on which the teacher does not vary is left out, and so is a single sample.
+    with population moments. This is the metric for valence and arousal (Lin, Biometrics 1989), applied to the teacher's
+    outputs instead of the labels. Use it for regression, together with a concordance task loss. Outputs on which the
+    teacher is constant over the batch are left out, and a single sample has loss 0.
 
     Args:
         student: ``(*, B, R)``, which gets the gradient.
         teacher: ``(*, B, R)``, detached.
 
     Returns:
-        A scalar in [0, 2], in float32 at least; 0 where nothing varies.
+        A scalar in [0, 2], in float32 at least; 0 if the teacher is constant.
 
     Raises:
         ValueError: shapes differ or values are not finite.
+
+    >>> teacher = torch.tensor([[1.0], [2.0], [3.0]])
+    >>> float(ccc_loss(teacher, teacher)), round(float(ccc_loss(teacher + 1, teacher)), 3)
+    (0.0, 0.429)
     """
     check_outputs(student, teacher)
     return _concordance(student, teacher) if student.shape[-2] > 1 else no_loss(student)
@@ -76,32 +74,36 @@ def bounded_loss(
     weight: float = 0.5,
     margin: float = 0.0,
 ) -> Tensor:
-    r"""Regression on the labels, and harder on them where the student is worse than the teacher.
+    r"""Regression on the labels, with an extra term for samples where the student is worse than the teacher.
 
     .. math::
         \frac{1}{BR} \sum_{ir} \mathrm{huber}(y^S_{ir} - y_{ir})
         + \frac{\nu}{B} \sum_i \|y^S_i - y_i\|^2 \;
         \big[\|y^S_i - y_i\|^2 + m > \|y^T_i - y_i\|^2\big]
 
-    Chen et al., NeurIPS 2017, with :math:`\nu = 0.5` as there. The teacher only sets a bound: what it says of a sample
-    that it predicts badly is not imitated. Use it where the teacher errs on some samples; it takes nothing from
-    unlabelled ones.
+    Chen et al., NeurIPS 2017, with :math:`\nu = 0.5` as there. The teacher only sets a bound: the student does not
+    imitate its wrong predictions. Use it if the teacher errs on some samples. It learns nothing from unlabelled
+    samples.
 
     Args:
         student: ``(B, R)`` outputs, which get the gradient.
         teacher: ``(B, R)`` outputs, detached.
-        target: ``(B, R)``, in the units of the outputs; what stands in unlabelled rows does not matter.
+        target: ``(B, R)``, in the units of the outputs; unlabelled rows are ignored.
         labelled: ``(B,)`` bool, the samples that count; None means all.
         weight: :math:`\nu`.
         margin: m, in squared units of the outputs.
 
     Returns:
-        A scalar, in float32 at least; 0 where no sample is labelled.
+        A scalar, in float32 at least; 0 if no sample is labelled.
 
     Raises:
-        ValueError: shapes do not fit, values are not finite, a setting is out of range.
+        ValueError: shapes do not fit, values are not finite, or a setting is out of range.
+
+    >>> target, bad_teacher = torch.tensor([[0.0], [0.0]]), torch.tensor([[9.0], [0.0]])
+    >>> bounded_loss(torch.tensor([[1.0], [1.0]]), bad_teacher, target)  # Huber 0.5, and 0.5 * 1 for the second
+    tensor(0.7500)
     """
-    check_weights(weight=weight, margin=margin)
+    check_not_negative(weight=weight, margin=margin)
     student, teacher, target = _labelled(student, teacher, target, labelled)
     return _bounded(student, teacher, target, weight, margin) if len(student) else no_loss(student)
 
@@ -109,29 +111,33 @@ def bounded_loss(
 def imitation_loss(
     student: Tensor, teacher: Tensor, target: Tensor, *, labelled: Tensor | None = None, clamp: bool = False
 ) -> Tensor:
-    r"""Imitation of the teacher's outputs, the less of a sample the more the teacher errs on it.
+    r"""Imitation of the teacher's outputs; the larger the teacher's error on a sample, the smaller its weight.
 
     .. math::
         \frac1B \sum_i \Phi_i \, \|y^S_i - y^T_i\|^2, \qquad
         \Phi_i = 1 - \frac{e_i}{\max e - \min e}, \quad e_i = \|y^T_i - y_i\|^2
 
-    Saputra et al., ICCV 2019 (arXiv 1908.00858), who take the range of the errors over the training set; here it is
-    that of the batch. The sample with the largest error has a weight a little below 0, which drives the student away
-    from the teacher there; ``clamp`` makes it 0. A sample without a label tells no error: it gets the mean weight of
-    those with one. Use it where the teacher is good on most samples and wrong on a few.
+    Saputra et al., ICCV 2019 (arXiv 1908.00858). They take the range of the errors over the training set; here it is
+    the range over the batch. The weight of the sample with the largest error is 0 or below: then the student moves away
+    from the teacher. ``clamp`` makes it 0. Unlabelled samples get the mean weight of the labelled ones. Use it if the
+    teacher is good on most samples and wrong on a few.
 
     Args:
         student: ``(B, R)`` outputs, which get the gradient.
         teacher: ``(B, R)`` outputs, detached.
-        target: ``(B, R)``, in the units of the outputs; what stands in unlabelled rows does not matter.
+        target: ``(B, R)``, in the units of the outputs; unlabelled rows are ignored.
         labelled: ``(B,)`` bool, the samples whose target is known; None means all.
-        clamp: let no weight be negative. The paper's formula does not.
+        clamp: replace negative weights by 0; the paper does not.
 
     Returns:
         A scalar in squared units of the outputs, in float32 at least; 0 for an empty batch.
 
     Raises:
         ValueError: shapes do not fit or values are not finite.
+
+    >>> target, teacher = torch.tensor([[0.0], [0.0]]), torch.tensor([[0.0], [2.0]])
+    >>> imitation_loss(torch.tensor([[1.0], [1.0]]), teacher, target)  # weights 1 and 0
+    tensor(0.5000)
     """
     rows = labelled_rows(labelled, target, student)
     _labelled(student, teacher, target, rows)
@@ -153,7 +159,7 @@ def _concordance(student: Tensor, teacher: Tensor) -> Tensor:
 def _bounded(student: Tensor, teacher: Tensor, target: Tensor, weight: float, margin: float) -> Tensor:
     target = target.to(student.dtype)
     error_s, error_t = ((z - target).square().sum(-1) for z in (student, teacher))
-    # One that overflows and is not asked for would still spoil the gradient.
+    # An error that overflows would make the gradient NaN, even in a term that is not used.
     check_value(error_s, student=student, target=target)
     beyond = torch.where(error_s.detach() + margin > error_t, error_s, 0.0)
     return functional.smooth_l1_loss(student, target) + weight * beyond.mean()
@@ -185,55 +191,71 @@ def _labelled(
     return student[rows], teacher[rows], target[rows]
 
 
-class MSELoss(nn.Module):
-    """:func:`mse_loss` as a module."""
+class MSELoss(DistillationLoss):
+    """:func:`mse_loss` as a module.
 
-    inputs: ClassVar[Inputs] = "prediction"
+    >>> MSELoss()(torch.zeros(2, 1), torch.ones(2, 1))
+    tensor(1.)
+    """
+
+    inputs = "prediction"
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Two ``(*, B, C)`` to a scalar."""
+        """Compute the loss of two ``(*, B, C)``, a scalar."""
         return mse_loss(student, teacher)
 
 
 class CCCLoss(GlobalBatchLoss):
-    """:func:`ccc_loss` over the global batch."""
+    """:func:`ccc_loss` over the global batch.
 
-    inputs: ClassVar[Inputs] = "prediction"
-    task: ClassVar[TaskKind] = "regression"
+    >>> CCCLoss()(torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [2.0]]))
+    tensor(0.)
+    """
+
+    inputs = "prediction"
+    task = "regression"
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Two ``(*, B, C)`` to a scalar."""
+        """Compute the loss of two ``(*, B, C)``, a scalar."""
         return ccc_loss(student, teacher)
 
 
-class BoundedLoss(nn.Module):
-    """:func:`bounded_loss` as a module."""
+class BoundedLoss(DistillationLoss):
+    """:func:`bounded_loss` as a module.
 
-    inputs: ClassVar[Inputs] = "prediction"
-    task: ClassVar[TaskKind] = "regression"
-    needs: ClassVar[tuple[str, ...]] = ("target", "labelled")
+    >>> BoundedLoss()(torch.ones(2, 1), torch.ones(2, 1), target=torch.ones(2, 1))
+    tensor(0.)
+    """
+
+    inputs = "prediction"
+    task = "regression"
+    needs = ("target", "labelled")
 
     def __init__(self, *, weight: float = 0.5, margin: float = 0.0) -> None:
         super().__init__()
-        check_weights(weight=weight, margin=margin)
+        check_not_negative(weight=weight, margin=margin)
         self.weight, self.margin = weight, margin
 
     def forward(self, student: Tensor, teacher: Tensor, *, target: Tensor, labelled: Tensor | None = None) -> Tensor:
-        """Three ``(B, R)`` to a scalar."""
+        """Compute the loss of three ``(B, R)``, a scalar."""
         return bounded_loss(student, teacher, target, labelled=labelled, weight=self.weight, margin=self.margin)
 
 
-class ImitationLoss(nn.Module):
-    """:func:`imitation_loss` as a module."""
+class ImitationLoss(DistillationLoss):
+    """:func:`imitation_loss` as a module.
 
-    inputs: ClassVar[Inputs] = "prediction"
-    task: ClassVar[TaskKind] = "regression"
-    needs: ClassVar[tuple[str, ...]] = ("target", "labelled")
+    >>> ImitationLoss(clamp=True)(torch.ones(2, 1), torch.ones(2, 1), target=torch.zeros(2, 1))
+    tensor(0.)
+    """
+
+    inputs = "prediction"
+    task = "regression"
+    needs = ("target", "labelled")
 
     def __init__(self, *, clamp: bool = False) -> None:
         super().__init__()
         self.clamp = clamp
 
     def forward(self, student: Tensor, teacher: Tensor, *, target: Tensor, labelled: Tensor | None = None) -> Tensor:
-        """Three ``(B, R)`` to a scalar."""
+        """Compute the loss of three ``(B, R)``, a scalar."""
         return imitation_loss(student, teacher, target, labelled=labelled, clamp=self.clamp)

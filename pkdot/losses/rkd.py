@@ -1,20 +1,21 @@
 """Relational knowledge distillation: distances and angles."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pkdot.losses._global import GlobalBatchLoss
-from pkdot.losses._inputs import Inputs, check_pair, check_weights, full_precision, no_loss
+from pkdot.checks import check_not_negative
+from pkdot.losses._inputs import check_pair, distances, full_precision, no_loss
+from pkdot.losses.base import GlobalBatchLoss
 from pkdot.precision import half_range, in_range, power_of_two, smallest_size
-from pkdot.structure import distances, row_blocks
+from pkdot.structure import row_blocks
 
 _BLOCK_ENTRIES = 2**18
-"""Of what is held at once of the cosines: they stay in the cache of a core."""
+"""Cosines that are held at once; they fit in L2 of a processor core."""
 _EQUAL = 1e-18
-"""Distance of samples that count as equal, relative to the extent of the batch: its square is still a number."""
+"""Samples count as equal below this distance, relative to the extent of the batch. Its square does not underflow."""
 
 
 def rkd_loss(student: Tensor, teacher: Tensor, *, distance: float = 25.0, angle: float = 50.0) -> Tensor:
@@ -24,25 +25,31 @@ def rkd_loss(student: Tensor, teacher: Tensor, *, distance: float = 25.0, angle:
         \frac{w_d}{B^2} \sum_{ij} h\Big(\frac{d^S_{ij}}{\bar d^S}, \frac{d^T_{ij}}{\bar d^T}\Big)
         + \frac{w_a}{B^3} \sum_{ijl} h\big(\cos \angle^S_{jil}, \cos \angle^T_{jil}\big)
 
-    with the smooth L1 distance h and the mean :math:`\bar d` of the distances above 0. Park et al., CVPR 2019 (arXiv
-    1904.05068), with the weights of its authors. Use it where widths differ; it sees no offset, no rotation and no
-    scale. The time of the angles grows with the cube of the batch, their memory does not; ``angle=0`` leaves them out.
-    Equal samples have no direction between them: their angles have the cosine 0, and no gradient. The gradient is of
-    first order.
+    with the smooth L1 distance h and the mean :math:`\bar d` of the positive distances. Park et al., CVPR 2019 (arXiv
+    1904.05068), with the weights of its authors. Use it if the widths differ; it ignores offset, rotation and scale.
+    The time for the angles grows with the cube of the batch size, the RAM does not; ``angle=0`` leaves them out.
+    Between equal samples there is no direction: their angles have cosine 0 and no gradient. The gradient is of first
+    order.
 
     Args:
         student: ``(*, B, ds)`` embeddings, which get the gradient.
         teacher: ``(*, B, dt)`` embeddings, detached.
-        distance: :math:`w_d`.
-        angle: :math:`w_a`.
+        distance: :math:`w_d`, the weight of the distances.
+        angle: :math:`w_a`, the weight of the angles.
 
     Returns:
         A scalar, in float32 at least; 0 for an empty batch.
 
     Raises:
-        ValueError: shapes do not fit, values are not finite, a weight is negative.
+        ValueError: shapes do not fit, values are not finite, or a weight is negative.
+
+    >>> teacher = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
+    >>> round(float(rkd_loss(3 * teacher + 1, teacher)), 4)
+    0.0
+    >>> bool(rkd_loss(teacher[:, :1], teacher) > 0)
+    True
     """
-    check_weights(distance=distance, angle=angle)
+    check_not_negative(distance=distance, angle=angle)
     check_pair(student, teacher)
     return _relations(student, teacher, distance, angle) if student.numel() else no_loss(student)
 
@@ -71,7 +78,7 @@ class _AngleDifference(torch.autograd.Function):
     def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
         extent = _extent(student)
         factor = power_of_two(extent)
-        # Where a batch is small, its samples are equal before their gradient overflows.
+        # In a batch of tiny extent, samples count as equal before their gradient overflows.
         smallest = torch.full_like(extent, smallest_size(student.dtype)) * factor
         equal = smallest.clamp(min=_EQUAL).unsqueeze(-1)
         student, teacher = in_range(student, extent), in_range(teacher, _extent(teacher))
@@ -84,7 +91,7 @@ class _AngleDifference(torch.autograd.Function):
             slope = difference.clamp(-1, 1)
             loss += (slope * (difference - slope / 2)).sum()
             if ctx.needs_input_grad[0]:
-                # A cosine depends on its two directions alike, and on nothing along them.
+                # A cosine is symmetric in its two directions, and does not depend on their lengths.
                 pull = 2 * slope @ directions
                 pull = (pull - (pull * directions).sum(-1, keepdim=True) * directions) * per_length
                 gradient += pull.sum(-3)
@@ -114,15 +121,17 @@ def _directions(z: Tensor, rows: slice, equal: Tensor | float) -> tuple[Tensor, 
 
 
 class RKDLoss(GlobalBatchLoss):
-    """:func:`rkd_loss` over the global batch."""
+    """:func:`rkd_loss` over the global batch.
 
-    inputs: ClassVar[Inputs] = "embedding"
+    >>> RKDLoss(angle=0.0)(torch.eye(3), torch.eye(3))
+    tensor(0.)
+    """
 
     def __init__(self, *, distance: float = 25.0, angle: float = 50.0, gather: bool = True) -> None:
         super().__init__(gather=gather)
-        check_weights(distance=distance, angle=angle)
+        check_not_negative(distance=distance, angle=angle)
         self.distance, self.angle = distance, angle
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """``(*, B, ds)`` and ``(*, B, dt)`` to a scalar."""
+        """Compute the loss of ``(*, B, ds)`` and ``(*, B, dt)``, a scalar."""
         return rkd_loss(student, teacher, distance=self.distance, angle=self.angle)

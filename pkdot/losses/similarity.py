@@ -1,41 +1,33 @@
-"""Losses between all similarities within a batch: relations that need no equal widths."""
+"""Losses between all pairwise similarities in a batch; the widths may differ."""
 
 import math
-from typing import ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from pkdot.checks import check_choice, check_count, check_positive
 from pkdot.distributed import gather_with_gradient
-from pkdot.losses._global import GlobalBatchLoss
-from pkdot.losses._inputs import (
-    Inputs,
-    check_choice,
-    check_outputs,
-    check_pair,
-    check_positive,
-    full_precision,
-    gather_pair,
-    labelled_rows,
-    no_loss,
-)
+from pkdot.losses._inputs import check_outputs, check_pair, full_precision, gather_pair, labelled_rows, no_loss
+from pkdot.losses.base import DistillationLoss, GlobalBatchLoss
 from pkdot.precision import in_range, smallest_size
 from pkdot.structure import unit_rows
+from pkdot.tasks import Task
 
 Per = Literal["column", "row"]
 Uncertainty = Literal["entropy", "error"]
 
 
 def sp_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    r"""Similarity-preserving distillation: equal rows of inner products, each row at length 1.
+    r"""Similarity-preserving distillation: squared difference of inner products, each row scaled to length 1.
 
     .. math::
         \frac{1}{B^2} \Big\| \frac{SS^\top}{\|\cdot\|_{2, \text{row}}}
         - \frac{TT^\top}{\|\cdot\|_{2, \text{row}}} \Big\|_F^2
 
-    Tung and Mori, ICCV 2019 (arXiv 1907.09682); the weight of its authors' successors is 3000, because the mean over
-    B^2 entries is small. Use it where widths differ and the pairs are known, also for regression. Long embeddings
-    count more than short ones; :func:`pkdot.losses.structure.structure_mse_loss` compares directions alone.
+    Tung and Mori, ICCV 2019 (arXiv 1907.09682). The usual weight is 3000, because the mean over B^2 entries is small.
+    Use it if the widths differ and the pairs are known, also for regression. Long embeddings count more than short
+    ones; :func:`pkdot.losses.structure.structure_mse_loss` compares directions only.
 
     Args:
         student: ``(*, B, ds)`` embeddings, which get the gradient.
@@ -46,33 +38,41 @@ def sp_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     Raises:
         ValueError: shapes do not fit or values are not finite.
+
+    >>> teacher = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> float(sp_loss(3 * teacher, teacher)), float(sp_loss(torch.ones(2, 1), teacher)) > 0
+    (0.0, True)
     """
     check_pair(student, teacher)
     return _row_differences(student, teacher).mean() if student.numel() else no_loss(student)
 
 
 def mad_loss(student: Tensor, teacher: Tensor, uncertainty: Tensor, *, per: Per = "column") -> Tensor:
-    r"""Margin-aware distillation: :func:`sp_loss` that counts the samples of which the teacher is unsure.
+    r"""Margin-aware distillation: :func:`sp_loss` with larger weights for samples on which the teacher is uncertain.
 
     .. math:: \sum_{ij} w_j \, (\hat S_{ij} - \hat T_{ij})^2, \qquad w_j = \frac{h_j}{\sum_l h_l}
 
-    with the rows of :func:`sp_loss` and each sample's uncertainty h. MMANet, CVPR 2023 (arXiv 2304.08028), a method
-    for missing modalities: samples near the class boundaries say the most about them. There the weights run along
-    the columns and h is the entropy of the teacher's prediction (:func:`prediction_entropy`); ``per="row"`` weights
-    a sample's own row instead. For regression take the teacher's error. It is a sum over rows: B times larger than a
+    with the rows of :func:`sp_loss` and the uncertainty h of each sample. MMANet, CVPR 2023 (arXiv 2304.08028), a
+    method for missing modalities: samples near the class boundaries tell most about the boundaries. There the weights
+    belong to the columns, and h is the entropy of the teacher's prediction (:func:`prediction_entropy`); ``per="row"``
+    weights the rows instead. For regression use the teacher's error. The loss is a sum over rows, B times larger than a
     mean.
 
     Args:
         student: ``(*, B, ds)`` embeddings, which get the gradient.
         teacher: ``(*, B, dt)`` embeddings, detached.
-        uncertainty: ``(*, B)``, none negative; where all are 0 all samples count the same.
-        per: what a weight belongs to.
+        uncertainty: ``(*, B)``, not negative. If all are 0, all samples have the same weight.
+        per: whether a sample weights its ``column`` or its ``row``.
 
     Returns:
         A scalar, in float32 at least, the mean over leading dimensions; 0 for an empty batch.
 
     Raises:
-        ValueError: shapes do not fit, values are not finite, an uncertainty is negative, ``per`` is unknown.
+        ValueError: shapes do not fit, values are not finite, an uncertainty is negative, or ``per`` is unknown.
+
+    >>> teacher = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> mad_loss(teacher, teacher, torch.tensor([0.2, 0.8]))
+    tensor(0.)
     """
     check_choice("per", per, get_args(Per))
     check_pair(student, teacher)
@@ -92,21 +92,26 @@ def mad_loss(student: Tensor, teacher: Tensor, uncertainty: Tensor, *, per: Per 
 
 
 def prediction_entropy(logits: Tensor) -> Tensor:
-    """``(*, B, C)`` logits to ``(*, B)`` entropies of their softmax, in nats."""
+    """Entropy of the softmax of ``(*, B, C)`` logits, in nats: ``(*, B)``.
+
+    >>> prediction_entropy(torch.tensor([[0.0, 0.0], [0.0, 2.0]]))
+    tensor([0.6931, 0.3653])
+    """
     log_p = logits.log_softmax(-1)
     return -(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum(-1)
 
 
 def pkt_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    r"""Probabilistic knowledge transfer: divergence between each sample's distributions over the batch.
+    r"""Probabilistic knowledge transfer: KL divergence between the distributions of each sample over the batch.
 
     .. math::
         \frac{1}{B^2} \sum_{ij} p^T_{ij} \log \frac{p^T_{ij} + \epsilon}{p^S_{ij} + \epsilon}, \qquad
         p_{ij} = \frac{1 + \cos(z_i, z_j)}{\sum_l 1 + \cos(z_i, z_l)}, \quad \epsilon = 10^{-7}
 
-    Passalis and Tefas, ECCV 2018 (arXiv 1803.10837); the usual weight is 30000, because the mean over B^2 entries is
-    small. Use it where widths differ. Its kernel is nearly flat: :func:`pkdot.losses.structure.structure_kl_loss`
-    has a temperature. A zero row is similar to nothing and gets no gradient.
+    Passalis and Tefas, ECCV 2018 (arXiv 1803.10837). The usual weight is 30000, because the mean over B^2 entries is
+    small. Use it if the widths differ. Its distributions are almost uniform;
+    :func:`pkdot.losses.structure.structure_kl_loss` sharpens them by a temperature. A zero row has cosine 0 to all
+    others and gets no gradient.
 
     Args:
         student: ``(*, B, ds)`` embeddings, which get the gradient.
@@ -117,33 +122,41 @@ def pkt_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     Raises:
         ValueError: shapes do not fit or values are not finite.
+
+    >>> teacher = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> float(pkt_loss(3 * teacher, teacher)), float(pkt_loss(torch.ones(2, 1), teacher)) > 0
+    (0.0, True)
     """
     check_pair(student, teacher)
     return _conditional_divergence(student, teacher) if student.numel() else no_loss(student)
 
 
 def cc_loss(student: Tensor, teacher: Tensor, *, gamma: float = 0.4, order: int = 2) -> Tensor:
-    r"""Correlation congruence: equal kernel matrices of the batch.
+    r"""Correlation congruence: squared difference between the kernel matrices of student and teacher.
 
     .. math::
         \frac{1}{B^2} \|K^S - K^T\|_F^2, \qquad
         K_{ij} = e^{-2 \gamma} \sum_{p=0}^P \frac{(2 \gamma)^p}{p!} \cos(z_i, z_j)^p
 
     the Taylor series of a Gaussian kernel between unit vectors. Peng et al., ICCV 2019 (arXiv 1904.01802), with the
-    order and :math:`\gamma` of the paper. What a well-known collection ships under this name is another loss, between
-    neighbours in the batch. Use it like :func:`sp_loss`, on directions.
+    order and :math:`\gamma` of the paper. RepDistiller has another loss under this name, between neighbours in the
+    batch. Use it like :func:`sp_loss`; it compares directions only.
 
     Args:
         student: ``(*, B, ds)`` embeddings, which get the gradient.
         teacher: ``(*, B, dt)`` embeddings, detached.
-        gamma: of the kernel, positive.
-        order: P, at least 1.
+        gamma: :math:`\gamma` of the kernel, positive.
+        order: P, the order of the series, at least 1.
 
     Returns:
         A scalar, in float32 at least; 0 for an empty batch.
 
     Raises:
-        ValueError: shapes do not fit, values are not finite, a setting is out of range.
+        ValueError: shapes do not fit, values are not finite, or a setting is out of range.
+
+    >>> teacher = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> float(cc_loss(3 * teacher, teacher)), float(cc_loss(torch.ones(2, 1), teacher)) > 0
+    (0.0, True)
     """
     _check_series(gamma, order)
     check_pair(student, teacher)
@@ -156,11 +169,11 @@ def _row_differences(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _similarity_rows(z: Tensor) -> Tensor:
-    # The scale of a batch falls out of its rows; taking it out first keeps squares of squares in range.
+    # The result does not depend on the scale of the batch. Removing it first keeps fourth powers in range.
     size = z.detach().abs().amax((-2, -1), keepdim=True)
     z = in_range(z, size)
     products = z @ z.mT
-    # What is left of a row, times the scale, is the size that its gradient is inverse to.
+    # The gradient of a row is inverse to this size, which must not be too small.
     left = products.detach().abs().amax(-1, keepdim=True) * size.clamp(max=1.0)
     return unit_rows(products.where(left > smallest_size(z.dtype), 0.0))
 
@@ -189,35 +202,40 @@ def _kernel_difference(student: Tensor, teacher: Tensor, gamma: float, order: in
 
 
 def _check_series(gamma: float, order: int) -> None:
-    check_positive("gamma", gamma)
-    if not isinstance(order, int) or order < 1:
-        raise ValueError(f"order is {order!r}; expected a whole number of at least 1.")
+    check_positive(gamma=gamma)
+    check_count(order=order)
 
 
 class SPLoss(GlobalBatchLoss):
-    """:func:`sp_loss` over the global batch."""
+    """:func:`sp_loss` over the global batch.
 
-    inputs: ClassVar[Inputs] = "embedding"
+    >>> SPLoss()(torch.eye(3), torch.eye(3))
+    tensor(0.)
+    """
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """``(*, B, ds)`` and ``(*, B, dt)`` to a scalar."""
+        """Compute the loss of ``(*, B, ds)`` and ``(*, B, dt)``, a scalar."""
         return sp_loss(student, teacher)
 
 
 class PKTLoss(GlobalBatchLoss):
-    """:func:`pkt_loss` over the global batch."""
+    """:func:`pkt_loss` over the global batch.
 
-    inputs: ClassVar[Inputs] = "embedding"
+    >>> PKTLoss()(torch.eye(3), torch.eye(3))
+    tensor(0.)
+    """
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """``(*, B, ds)`` and ``(*, B, dt)`` to a scalar."""
+        """Compute the loss of ``(*, B, ds)`` and ``(*, B, dt)``, a scalar."""
         return pkt_loss(student, teacher)
 
 
 class CCLoss(GlobalBatchLoss):
-    """:func:`cc_loss` over the global batch."""
+    """:func:`cc_loss` over the global batch.
 
-    inputs: ClassVar[Inputs] = "embedding"
+    >>> CCLoss(order=3)(torch.eye(3), torch.eye(3))
+    tensor(0.)
+    """
 
     def __init__(self, *, gamma: float = 0.4, order: int = 2, gather: bool = True) -> None:
         super().__init__(gather=gather)
@@ -225,22 +243,29 @@ class CCLoss(GlobalBatchLoss):
         self.gamma, self.order = gamma, order
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """``(*, B, ds)`` and ``(*, B, dt)`` to a scalar."""
+        """Compute the loss of ``(*, B, ds)`` and ``(*, B, dt)``, a scalar."""
         return cc_loss(student, teacher, gamma=self.gamma, order=self.order)
 
 
-class MADLoss(nn.Module):
-    """:func:`mad_loss` over the global batch, with what the teacher's prediction says of its uncertainty.
+class MADLoss(DistillationLoss):
+    """:func:`mad_loss` over the global batch, with the uncertainty of the teacher's predictions.
 
     Args:
-        uncertainty: ``entropy`` of class logits, or ``error``, the distance of regression outputs from the target;
-            a sample without a label then counts like the mean of those with one.
+        uncertainty: ``entropy`` of class logits, or ``error``: the distance of regression outputs from the target.
+            Unlabelled samples then get the mean error of the labelled ones.
         per: as in the function.
-        gather: see the other processes' samples.
+        gather: use the samples of all processes.
+
+    >>> MADLoss()(torch.eye(3), torch.eye(3), teacher_prediction=torch.eye(3))
+    tensor(0.)
     """
 
-    inputs: ClassVar[Inputs] = "embedding"
-    needs: ClassVar[tuple[str, ...]] = ("teacher_prediction", "target", "labelled")
+    needs = ("teacher_prediction", "target", "labelled")
+
+    @classmethod
+    def settings_for(cls, task: Task) -> dict[str, Any]:
+        """Measure the uncertainty of a regression by the teacher's error: its outputs have no entropy."""
+        return {"uncertainty": "error"} if task.kind == "regression" else {}
 
     def __init__(self, *, uncertainty: Uncertainty = "entropy", per: Per = "column", gather: bool = True) -> None:
         super().__init__()
@@ -257,7 +282,7 @@ class MADLoss(nn.Module):
         target: Tensor | None = None,
         labelled: Tensor | None = None,
     ) -> Tensor:
-        """``(B, ds)``, ``(B, dt)`` and the teacher's ``(B, C)`` outputs to a scalar."""
+        """Compute the loss of ``(B, ds)``, ``(B, dt)`` and the teacher's ``(B, C)`` outputs, a scalar."""
         prediction = teacher_prediction.detach().float()
         check_outputs(prediction, prediction)
         if self.uncertainty == "entropy":
@@ -272,7 +297,7 @@ class MADLoss(nn.Module):
 
 def _errors(prediction: Tensor, target: Tensor | None, labelled: Tensor | None) -> Tensor:
     if target is None:
-        raise ValueError("target is None; expected the targets, from which the teacher's error is taken.")
+        raise ValueError("target is None; expected the targets, because uncertainty is 'error'.")
     rows = labelled_rows(labelled, target, prediction)
     error = torch.ones_like(prediction[:, 0])
     known = (prediction[rows] - target[rows].to(prediction)).norm(dim=-1)

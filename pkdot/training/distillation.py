@@ -1,7 +1,7 @@
-"""From ``--method`` to what a step adds to the task loss: the losses, what they are told, and how they are balanced."""
+"""From ``--method`` to the losses of a training step, and what these losses are given beside the two outputs."""
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from pkdot.config import DistillConfig
 from pkdot.data.batch import Batch
-from pkdot.losses import LOSSES, OTDistillLoss
+from pkdot.losses import LOSSES
+from pkdot.losses.base import DistillationLoss, TemperatureUnit, declared_by, keywords_of
 from pkdot.methods import parse_method
 from pkdot.model import Output
 from pkdot.tasks import Task
@@ -18,16 +19,13 @@ from pkdot.training.alignment import TeacherPool
 _SIZES = ("student_width", "teacher_width", "samples")
 """Parameters of losses that follow from the models and the data."""
 FEW_LABELS_FACTOR, ALL_LABELS_FACTOR = 8.0, 0.5
-"""Factors on a balanced weight that served best with few and with all labels."""
-
-# Which setting of the command is a loss's temperature: they are measured in different units.
-_TEMPERATURES = {"ot": "temperature", "mt-ot": "temperature", "structure-kl": "temperature", "kd": "kd_temperature"}
+"""Factors on a balanced weight, with few and with all labels."""
 
 
 def build_criteria(
     config: DistillConfig, task: Task, *, student_width: int, teacher_width: int, samples: int
 ) -> dict[str, nn.Module]:
-    """The loss modules of ``config.method``. Raises ``ValueError`` as :func:`loss_settings` does."""
+    """Build the losses of ``config.method``. Raises ``ValueError`` as :func:`loss_settings` does."""
     sizes = dict(zip(_SIZES, (student_width, teacher_width, samples), strict=True))
     criteria = {}
     for name, settings in loss_settings(config, task).items():
@@ -41,23 +39,23 @@ def build_criteria(
 
 
 def loss_settings(config: DistillConfig, task: Task) -> dict[str, dict[str, Any]]:
-    """What ``config`` says to each loss of ``config.method``, by the names of the loss's own parameters.
+    """Collect the settings of each loss in ``config.method``, by the names of the loss's own parameters.
 
     Raises:
-        ValueError: a method does not fit the task, or a setting means nothing to any of them.
+        ValueError: a method does not fit the task, or no loss has the parameter that a setting names.
     """
     kinds = {name: LOSSES[name] for name in parse_method(config.method)}
-    for name, kind in kinds.items():
-        _check_task(name, kind, task)
-    settings: dict[str, dict[str, Any]] = {name: {} for name in kinds}
     accepted = {name: set(accepted_settings(kind)) for name, kind in kinds.items()}
-    for name, found in settings.items():
-        if "blur" in accepted[name]:
-            found["blur"] = config.blur
-        if name in _TEMPERATURES:
-            found["temperature"] = getattr(config, _TEMPERATURES[name])
-        if name == "mad" and task.kind == "regression":
-            found["uncertainty"] = "error"
+    temperatures: dict[TemperatureUnit, float] = {"similarity": config.temperature, "logit": config.kd_temperature}
+    settings: dict[str, dict[str, Any]] = {}
+    for name, kind in kinds.items():
+        declared = declared_by(kind)
+        if misfit := declared.misfit(task):
+            raise ValueError(f"method {name!r} {misfit}.")
+        settings[name] = {"blur": config.blur} if "blur" in accepted[name] else {}
+        if declared.temperature_unit is not None:
+            settings[name]["temperature"] = temperatures[declared.temperature_unit]
+        settings[name] |= declared.settings_for(task)
     for word in ("topk", "select", "transport"):
         if getattr(config, word) != "auto":
             _give(word, getattr(config, word), settings, accepted, f"--distill.{word}")
@@ -68,39 +66,21 @@ def loss_settings(config: DistillConfig, task: Task) -> dict[str, dict[str, Any]
 
 
 def balance_factor(factor: float | Literal["auto"], label_share: float) -> float:
-    """The factor on a balanced weight: few labels need more of the teacher."""
+    """Return the factor on a balanced weight: with few labels the student needs more of the teacher."""
     if factor != "auto":
         return factor
     return ALL_LABELS_FACTOR if label_share >= 0.5 else FEW_LABELS_FACTOR
 
 
-def _check_task(name: str, kind: type[nn.Module], task: Task) -> None:
-    wanted = getattr(kind, "task", None)
-    if wanted == "classes" and task.loss != "cross-entropy":
-        raise ValueError(f"method {name!r} compares class logits, and this task's loss is {task.loss!r}.")
-    if wanted == "regression" and task.kind != "regression":
-        raise ValueError(f"method {name!r} compares regression outputs, and this task is {task.kind}.")
-    fewest = getattr(kind, "classes", 1)
-    if wanted == "classes" and len(task.classes) < fewest:
-        raise ValueError(f"method {name!r} needs at least {fewest} classes, and this task has {len(task.classes)}.")
-
-
 def accepted_settings(kind: type[nn.Module]) -> dict[str, Any]:
-    """The parameters of a loss with their defaults; ``inspect.Parameter.empty`` stands where there is none."""
-    if kind.__init__ is nn.Module.__init__:
-        return {}
-    parameters = dict(inspect.signature(kind).parameters)
-    further = [name for name, parameter in parameters.items() if parameter.kind == inspect.Parameter.VAR_KEYWORD]
-    for name in further:  # they go to the loss that it is built on
-        del parameters[name]
-        parameters = {**inspect.signature(OTDistillLoss).parameters, **parameters}
-    return {name: parameter.default for name, parameter in parameters.items()}
+    """Return the parameters of a loss with their defaults, ``inspect.Parameter.empty`` for none."""
+    return kind.accepted_settings() if issubclass(kind, DistillationLoss) else keywords_of(kind)
 
 
 def _give(
     word: str, value: Any, settings: dict[str, dict[str, Any]], accepted: Mapping[str, set[str]], flag: str
 ) -> None:
-    """Hand a setting to the methods that take it, or to the one that is named before a point."""
+    """Give a setting to the losses that have it, or to the one that is named before a point."""
     method, point, plain = word.rpartition(".")
     takers = [name for name in settings if plain in accepted[name] and (not point or name == method)]
     if not takers:
@@ -121,12 +101,54 @@ def _value(text: str) -> int | float | str | bool:
     return {"true": True, "false": False}.get(text.lower(), text)
 
 
+@dataclass(frozen=True)
+class _Told:
+    """What losses can be told of a batch; the properties have the names in :data:`pkdot.losses.base.Context`."""
+
+    known: Output
+    batch: Batch
+    task: Task
+    rows: Mapping[str, int]
+    pool: TeacherPool | None
+
+    @property
+    def target(self) -> Tensor:
+        target = self.batch.target.to(self.known.prediction.device)
+        return self.task.encode(target, self.known.prediction) if self.task.kind == "regression" else target
+
+    @property
+    def labelled(self) -> Tensor:
+        return self.batch.labelled.to(self.known.prediction.device)
+
+    @property
+    def index(self) -> Tensor:
+        return torch.tensor([self.rows[name] for name in self.batch.ids], device=self.known.embedding.device)
+
+    @property
+    def teacher_prediction(self) -> Tensor:
+        return self.known.prediction
+
+    @property
+    def teachers(self) -> Tensor:
+        return self._aligned.embeddings(self.known)
+
+    @property
+    def errors(self) -> Tensor:
+        return self._aligned.errors(self.known, self.batch.target.to(self.labelled.device), self.labelled)
+
+    @property
+    def _aligned(self) -> TeacherPool:
+        if self.pool is None:
+            raise ValueError("this method chooses among several teachers, and none were aligned.")
+        return self.pool
+
+
 class Distillation(nn.Module):
-    """Several losses between student and teacher, each told what it needs beside their outputs.
+    """Several losses between student and teacher. Each is given what it needs beside their outputs.
 
     Args:
-        criteria: the losses; parameters of their own are trained along.
-        shares: how much each counts, relative to the others.
+        criteria: the losses; their own parameters are trained with the student.
+        shares: relative weight of each loss.
         task: of the student.
         rows: position of each training sample, by its id.
         pool: the aligned teachers, for a loss that chooses among several.
@@ -147,39 +169,11 @@ class Distillation(nn.Module):
         self._task, self._rows, self._pool = task, rows, pool
 
     def forward(self, output: Output, known: Output, batch: Batch) -> dict[str, Tensor]:
-        """Each loss by its name, from the student's output and the teacher's."""
+        """Compute each loss, by its name, from the student's ``output`` and the teacher's, ``known``."""
+        told = _Told(known, batch, self._task, self._rows, self._pool)
         losses = {}
         for name, criterion in self.criteria.items():
-            part = getattr(criterion, "inputs", "embedding")
-            context = {word: _CONTEXT[word](self, known, batch) for word in getattr(criterion, "needs", ())}
-            losses[name] = criterion(getattr(output, part).float(), getattr(known, part).float(), **context)
+            declared = declared_by(criterion)
+            student, teacher = (getattr(each, declared.inputs).float() for each in (output, known))
+            losses[name] = criterion(student, teacher, **{word: getattr(told, word) for word in declared.needs})
         return losses
-
-    def _target(self, known: Output, batch: Batch) -> Tensor:
-        target = batch.target.to(known.prediction.device)
-        return self._task.encode(target, known.prediction) if self._task.kind == "regression" else target
-
-    def _index(self, known: Output, batch: Batch) -> Tensor:
-        return torch.tensor([self._rows[name] for name in batch.ids], device=known.embedding.device)
-
-    def _teachers(self, known: Output, batch: Batch) -> Tensor:
-        return self._aligned().embeddings(known)
-
-    def _errors(self, known: Output, batch: Batch) -> Tensor:
-        device = known.prediction.device
-        return self._aligned().errors(known, batch.target.to(device), batch.labelled.to(device))
-
-    def _aligned(self) -> TeacherPool:
-        if self._pool is None:
-            raise ValueError("this method chooses among several teachers, and none were aligned.")
-        return self._pool
-
-
-_CONTEXT: dict[str, Callable[[Distillation, Output, Batch], Tensor]] = {
-    "target": Distillation._target,
-    "labelled": lambda _, known, batch: batch.labelled.to(known.prediction.device),
-    "index": Distillation._index,
-    "teacher_prediction": lambda _, known, __: known.prediction,
-    "teachers": Distillation._teachers,
-    "errors": Distillation._errors,
-}

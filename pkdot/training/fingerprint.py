@@ -15,6 +15,7 @@ from pkdot.config import ModelConfig, OptimConfig, StudentRunConfig, TeacherRunC
 from pkdot.data.content import file_digest
 from pkdot.data.study import Study
 from pkdot.losses import LOSSES
+from pkdot.losses.base import declared_by
 from pkdot.methods import parse_method
 from pkdot.storage import write_text
 from pkdot.training.distillation import accepted_settings, balance_factor, loss_settings
@@ -54,13 +55,18 @@ class Fingerprint:
             if self.parts.get(name) != wanted.parts.get(name)
         ]
 
-    def write(self, path: Path) -> None:
+    @property
+    def text(self) -> str:
         """As JSON, for :func:`read_fingerprint`."""
-        write_text(path, json.dumps({"digest": self.digest, **self.parts}, indent=2) + "\n")
+        return json.dumps({"digest": self.digest, **self.parts}, indent=2) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write :attr:`text` to a file."""
+        write_text(path, self.text)
 
 
 def read_fingerprint(path: Path) -> Fingerprint:
-    """What :meth:`Fingerprint.write` wrote. Raises ``ValueError`` for a file that is missing, damaged or changed."""
+    """The fingerprint in a file. Raises ``ValueError`` for a file that is missing, damaged or changed."""
     try:
         parts = json.loads(path.read_text(encoding="utf-8"))
         digest = parts.pop("digest")
@@ -131,7 +137,7 @@ def _distillation(config: StudentRunConfig, study: Study) -> dict[str, Any]:
         parts["distill.balance"] = balance_factor(distill.balance, study.label_share)
     else:
         parts["distill.weight"] = float(distill.weight)
-    if any("teachers" in getattr(LOSSES[name], "needs", ()) for name in shares):
+    if any(declared_by(LOSSES[name]).several_teachers for name in shares):
         parts["distill.alignment_epochs"] = distill.alignment_epochs
     if study.config.augment:
         parts["distill.teacher_input"] = distill.teacher_input

@@ -7,6 +7,7 @@ import torch
 from pkdot.config import DistillConfig, StudentRunConfig
 from pkdot.data.loader import Loader
 from pkdot.data.study import Study, open_study
+from pkdot.losses.base import declared_by
 from pkdot.methods import parse_method
 from pkdot.model import build
 from pkdot.students import STUDENTS
@@ -146,7 +147,7 @@ def _distillation(
         samples=len(rows),
     )
     pool: TeacherPool | None = None
-    if teacher and any("teachers" in getattr(criterion, "needs", ()) for criterion in criteria.values()):
+    if teacher and any(declared_by(criterion).several_teachers for criterion in criteria.values()):
         known, validation = known or teacher.predict(study.train_clean()), teacher.predict(study.validation())
         epochs, seed = config.distill.alignment_epochs, config.run.seed
         pool = align(known, validation, task, epochs=epochs, seed=seed, device=device)

@@ -10,6 +10,7 @@ from torch import Tensor
 from pkdot import losses
 from pkdot.losses import LOSSES
 from pkdot.losses._inputs import anchor_count, labelled_rows
+from pkdot.losses.base import declared_by
 from pkdot.losses.embedding import connector
 
 FUNCTIONS = {
@@ -52,7 +53,7 @@ def test_a_module_hands_its_settings_to_its_function(name: str) -> None:
     if name != "dkd":
         told["target"] = values
     told["teacher_prediction"] = teacher
-    told = {word: told[word] for word in getattr(module, "needs", ())}
+    told = {word: told[word] for word in declared_by(module).needs}
     if name == "mad":
         passed = {"uncertainty": losses.similarity.prediction_entropy(teacher.float())}
     else:
@@ -80,7 +81,7 @@ def test_samples_of_all_processes_are_compared_unless_told_otherwise(
     told |= {"teachers": None, "errors": None}
     for gather in (False, True):
         module = LOSSES[name](gather=gather, **sizes)
-        assert module(student, teacher, **{word: told[word] for word in getattr(module, "needs", ())}).isfinite()
+        assert module(student, teacher, **{word: told[word] for word in declared_by(module).needs}).isfinite()
         assert bool(seen) == gather
 
 

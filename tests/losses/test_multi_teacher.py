@@ -22,7 +22,7 @@ def test_each_sample_goes_to_its_own_teacher_and_to_the_joint_one_without_a_labe
 def test_choice_says_what_it_expected() -> None:
     with pytest.raises(ValueError, match=r"\(K, B\)"):
         choose_teacher(torch.ones(3))
-    with pytest.raises(ValueError, match="choice is 'mean'"):
+    with pytest.raises(ValueError, match="choice 'mean' is not one of"):
         choose_teacher(torch.ones(2, 3), choice="mean")  # type: ignore[arg-type]
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pkdot import losses
 from pkdot.losses import LOSSES
+from pkdot.losses.base import declared_by
 from pkdot.tasks import Task, concordance_loss
 
 BATCHES = 12
@@ -65,7 +66,7 @@ def _module(name: str, **settings: Any) -> Loss:
             "errors": target.abs().mT[[0, 0]],
         }
         with torch.autocast("cpu", torch.bfloat16, enabled=student.dtype.itemsize == 2):
-            value: Tensor = module(student, teacher, **{word: told[word] for word in getattr(module, "needs", ())})
+            value: Tensor = module(student, teacher, **{word: told[word] for word in declared_by(module).needs})
         return value
 
     return loss

@@ -1,3 +1,4 @@
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pkdot import OTDistillLoss, anchor_clouds, cosine_structure, sinkhorn_divergence, topk_anchors
-from pkdot.losses import ot_distill_loss, structure_kl_loss, structure_mse_loss
+from pkdot.losses import MultiTeacherOTLoss, OTSettings, ot_distill_loss, structure_kl_loss, structure_mse_loss
 
 FILE = json.loads((Path(__file__).parent / "vectors.json").read_text())
 ANCHORS: dict[str, Any] = {"transport": "anchors", "select": "shared", "topk": 5}
@@ -67,7 +68,7 @@ def test_agrees_with_the_published_code(name: str, clouds: Any) -> None:
 
 
 def test_released_settings_are_those_of_the_published_code() -> None:
-    loss = OTDistillLoss.released()
+    loss = OTDistillLoss.released().settings
     assert (loss.topk, loss.select, loss.shift, loss.blur) == (30, "farthest", "min", 0.1)
     assert (loss.transport, loss.divergence, loss.debias) == ("rows", "sinkhorn", True)
     same = OTDistillLoss(topk=3, select="farthest", transport="rows", shift="min", blur=0.1)
@@ -255,19 +256,61 @@ def test_bad_embeddings_say_what_was_expected(student: Tensor, teacher: Tensor, 
         ({"topk": 1.5}, "topk is 1.5"),
         ({"topk": 0.0}, "topk is 0.0"),
         ({"topk": True}, "topk is True"),
-        ({"select": "random"}, "select is 'random'; expected one of nearest"),
-        ({"transport": "columns"}, "transport is 'columns'; expected one of rows, anchors"),
-        ({"divergence": "js"}, "divergence is 'js'; expected one of sinkhorn, mse, kl"),
-        ({"shift": "mean"}, "shift is 'mean'; expected one of none, min"),
-        ({"backend": "jax"}, "backend is 'jax'; expected one of auto, torch"),
+        ({"select": "random"}, "select 'random' is not one of nearest"),
+        ({"transport": "columns"}, "transport 'columns' is not one of rows, anchors"),
+        ({"divergence": "js"}, "divergence 'js' is not one of sinkhorn, mse, kl"),
+        ({"shift": "mean"}, "shift 'mean' is not one of none, min"),
+        ({"backend": "jax"}, "backend 'jax' is not one of auto, torch"),
         ({"blur": 0.0}, "blur is 0.0; expected a finite number above 0"),
         ({"temperature": -1.0}, "temperature is -1.0"),
         ({"tol": float("nan")}, "tol is nan"),
+        ({"blur": "large"}, "blur is 'large'; expected a finite number"),
+        ({"debias": "teacher"}, "debias is 'teacher'; expected true or false or student"),
     ],
 )
 def test_bad_settings_are_refused_when_the_loss_is_made(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        OTDistillLoss(**settings)
+    for make in (OTDistillLoss, MultiTeacherOTLoss, OTSettings):
+        with pytest.raises(ValueError, match=message):
+            make(**settings)
+
+
+@pytest.mark.parametrize("backend", ["native", "triton"])
+def test_a_backend_that_cannot_solve_what_is_asked_for_is_refused(backend: str) -> None:
+    with pytest.raises(ValueError, match=f"backend is '{backend}', which solves transport='rows' only"):
+        OTDistillLoss(transport="anchors", backend=backend)
+    for divergence in ("mse", "kl"):
+        with pytest.raises(ValueError, match=f"divergence '{divergence}' solves no transport problem; expected auto"):
+            OTDistillLoss(divergence=divergence, backend=backend)  # type: ignore[arg-type]
+    assert OTDistillLoss(backend=backend).settings.backend == backend
+
+
+def test_torch_solves_problems_over_anchors_and_nobody_those_that_do_not_exist() -> None:
+    student, teacher = embeddings()
+    over_anchors = {name: OTDistillLoss(transport="anchors", topk=4, backend=name) for name in ("auto", "torch")}
+    assert over_anchors["torch"](student, teacher).equal(over_anchors["auto"](student, teacher))
+    with pytest.raises(ValueError, match="backend is 'torch', but divergence 'kl'"):
+        OTDistillLoss(divergence="kl", backend="torch")
+
+
+def test_triton_on_a_cpu_is_refused_where_the_problem_is_solved() -> None:
+    with pytest.raises(ValueError, match="backend is 'triton'"):
+        OTDistillLoss(backend="triton")(*embeddings())
+
+
+def test_settings_are_shown_where_they_differ_from_the_defaults() -> None:
+    assert repr(OTDistillLoss()) == "OTDistillLoss()"
+    assert repr(OTDistillLoss(topk=8, blur=0.2)) == "OTDistillLoss(topk=8, blur=0.2)"
+
+
+def test_the_module_and_its_settings_have_the_same_parameters() -> None:
+    parameters = dict(inspect.signature(OTDistillLoss).parameters)
+    assert parameters.pop("gather").default is True
+    assert {name: parameter.default for name, parameter in parameters.items()} == vars(OTSettings())
+    for name, parameter in parameters.items():
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, name
+    other = {"topk": 3, "select": "nearest", "transport": "anchors", "divergence": "sinkhorn", "blur": 0.2}
+    other |= {"temperature": 0.3, "shift": "min", "debias": False, "tol": 1e-4, "backend": "torch"}
+    assert vars(OTDistillLoss(**other).settings) == other
 
 
 def test_ablations_are_the_structure_losses() -> None:

@@ -92,7 +92,7 @@ def test_settings_reach_the_losses_that_take_them() -> None:
     assert made["dkd"].beta == 2
     assert made["rkd"].angle == 0
     assert criteria(VALUE, method="mad")["mad"].uncertainty == "error"
-    assert criteria(TERNARY, method="mt-ot", topk=4)["mt-ot"].transport.topk == 4
+    assert criteria(TERNARY, method="mt-ot", topk=4)["mt-ot"].transport.settings.topk == 4
     assert criteria(TERNARY, method="kd+structure-kl", kd_temperature=3.0)["kd"].temperature == 3
     assert criteria(TERNARY, method="dkd")["dkd"].temperature == 4
 

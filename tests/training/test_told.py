@@ -1,15 +1,15 @@
 """What a loss between student and teacher is told: of each sample its own row, target, label and teacher's answer."""
 
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pkdot.data.batch import Batch
 from pkdot.data.study import open_study
+from pkdot.losses.base import DistillationLoss
 from pkdot.model import Output
 from pkdot.tasks import Task
 from pkdot.training.distillation import Distillation
@@ -24,14 +24,13 @@ from tests.training.toys import SCHEMA, InMemory, Model, loader_of
 CPU = torch.device("cpu")
 
 
-class Curious(nn.Module):
+class Curious(DistillationLoss):
     """A loss that keeps whatever it is told."""
 
-    needs: ClassVar[tuple[str, ...]] = ("index", "target", "labelled", "teacher_prediction")
+    needs = ("index", "target", "labelled", "teacher_prediction")
 
-    def __init__(self, inputs: str = "embedding") -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.inputs = inputs
         self.told: list[dict[str, Tensor]] = []
 
     def forward(self, student: Tensor, teacher: Tensor, **context: Tensor) -> Tensor:
@@ -39,11 +38,17 @@ class Curious(nn.Module):
         return (student - teacher).square().mean()
 
 
-@pytest.mark.parametrize("inputs", ["embedding", "prediction"])
-def test_each_sample_comes_with_its_own_row_target_label_and_teachers_answer(inputs: str) -> None:
+class CuriousOfPredictions(Curious):
+    """The same of the predictions."""
+
+    inputs = "prediction"
+
+
+@pytest.mark.parametrize("kind", [Curious, CuriousOfPredictions])
+def test_each_sample_comes_with_its_own_row_target_label_and_teachers_answer(kind: type[Curious]) -> None:
     dataset, student, teacher = InMemory(20), Model("weak", seed=1), Model("weak", "strong", seed=2)
     rows = {record.id: 5 * number + 2 for number, record in enumerate(dataset.records)}
-    criterion = Curious(inputs)
+    criterion = kind()
     distillation = Distillation({"curious": criterion}, {"curious": 1.0}, SCHEMA.task, rows=rows)
     frozen = FrozenTeacher(Network(teacher, ("weak", "strong"), CPU), 5)
     labelled = np.arange(20) % 4 != 1
@@ -55,8 +60,8 @@ def test_each_sample_comes_with_its_own_row_target_label_and_teachers_answer(inp
         assert torch.equal(told["index"], 5 * numbers + 2)
         assert torch.equal(told["labelled"], torch.from_numpy(labelled)[numbers])
         assert torch.equal(told["target"], torch.where(told["labelled"], numbers % 3, 0))
-        assert torch.equal(told["student"], getattr(output, inputs))
-        assert torch.equal(told["teacher"], getattr(known, inputs))
+        assert torch.equal(told["student"], getattr(output, kind.inputs))
+        assert torch.equal(told["teacher"], getattr(known, kind.inputs))
         assert torch.equal(told["teacher_prediction"], known.prediction)
         assert torch.equal(found["curious"], (told["student"] - told["teacher"]).square().mean())
 
