@@ -9,7 +9,7 @@ import pytest
 
 from tests.house import sources
 
-WITH_EXAMPLES: list[str] = []
+WITH_EXAMPLES: list[str] = ["pkdot.data"]
 """Modules and packages in which every public function and class has an example."""
 SLOW_OR_OPTIONAL = ("pkdot.__main__", "pkdot.comparison.preloaded", "pkdot.transport.kernels")
 """Not imported here: they run something, or need what may not be installed."""

@@ -1,4 +1,13 @@
-"""Data sets."""
+"""Data sets, from the disk to batches.
+
+Reading: ``manifest`` (own data), ``biovid`` and ``affwild2`` read layouts; ``synthetic`` makes the two synthetic sets,
+which the same readers read. ``description``, ``samples``, ``tables``, ``files``, ``media`` and ``disk`` read one thing
+each for them.
+Using: ``study`` splits (``splits``) and labels (``noise``) an open data set and gives its loaders; ``loader`` reads,
+augments (``augment``) and stacks samples into a ``batch``.
+Keeping: ``memory`` holds decoded samples in RAM, ``read_ahead`` fills it once for many runs; ``cache`` is the folder
+on the disk for made data, ``content`` the digest of what a data set consists of.
+"""
 
 import difflib
 import os
@@ -17,11 +26,15 @@ from pkdot.data.synthetic.biovid import SyntheticBioVid
 
 
 class DatasetReader(Protocol):
-    """What stands in :data:`DATASETS`."""
+    """A reader of a layout: the values of :data:`DATASETS`.
+
+    >>> isinstance(DATASETS["manifest"], type)
+    True
+    """
 
     @classmethod
     def open(cls, path: Path | None, config: DataConfig) -> MultimodalDataset:
-        """The data set at ``path``; ``ValueError`` with file, line and field if it is not what it should be."""
+        """Open the data set at ``path``. Raises ``ValueError`` with file, line and field if something is wrong."""
         ...
 
 
@@ -32,14 +45,19 @@ DATASETS: dict[str, type[DatasetReader]] = {
     "affwild2": AffWild2,
     "manifest": Manifest,
 }
-"""Readers by the name that stands in ``--data``."""
+"""The readers, by the name for ``--data``."""
 
 
 def open_dataset(config: DataConfig) -> MultimodalDataset:
-    """The data set that ``config.source`` names: ``NAME``, ``NAME:PATH``, or a folder or its dataset.toml.
+    """Open the data set that ``config.source`` names: ``NAME``, ``NAME:PATH``, a manifest folder or its dataset.toml.
 
     Raises:
-        ValueError: there is none, or its files are wrong, with file, line and field.
+        ValueError: there is no such data set, or something in its files is wrong, with file, line and field.
+
+    Example:
+        >>> open_dataset(DataConfig(source="./nowhere"))
+        Traceback (most recent call last):
+        ValueError: nowhere: no such folder.
     """
     name, colon, path = config.source.partition(":")
     if name in DATASETS:

@@ -1,4 +1,4 @@
-"""Aff-Wild2, the valence-arousal track, in the layout in which its owners deliver it.
+"""Read Aff-Wild2, the valence-arousal track, in the layout in which its owners deliver it.
 
 ::
 
@@ -42,7 +42,11 @@ _SPLITS = ("Train_Set", "Validation_Set")
 
 @dataclass(frozen=True)
 class Window:
-    """A sample: frames ``last - config.frames + 1 .. last`` of a track (1-based) that has ``length`` frames."""
+    """A sample: the frames up to number ``last`` (from 1) of a track that has ``length`` frames.
+
+    >>> Window("video7_left", last=24, length=110)
+    Window(track='video7_left', last=24, length=110)
+    """
 
     track: str
     last: int
@@ -50,13 +54,17 @@ class Window:
 
 
 class AffWild2:
-    """Windows of faces with the valence and arousal of their last frame: video is prevalent, audio privileged.
+    """Windows of a face video with the valence and arousal of their last frame: audio is privileged.
 
-    A window holds ``config.frames`` consecutive frames, and one starts every half window; a window whose last frame
-    has no valid annotation is left out. The audio is the second that ends with the last frame.
+    A window has ``config.frames`` consecutive frames, and a new one starts every half window. Windows whose last
+    frame has no valid annotation are left out. The audio is the second before the end of the last frame.
 
-    Splits are by video. The official validation set is the test split, as the labels of the official test set are
-    not public, and a share ``config.val`` of the official training videos is the validation split.
+    The splits are by video. The labels of the official test set are not public, so the official validation set is
+    the test split, and a share ``config.val`` of the official training videos is the validation split.
+
+    >>> AffWild2.open(Path("nowhere"), DataConfig())
+    Traceback (most recent call last):
+    ValueError: nowhere: no such folder.
     """
 
     def __init__(self, bounds: Bounds, annotations: dict[str, list[Path]], config: DataConfig, name: str):
@@ -90,7 +98,7 @@ class AffWild2:
                     records.append(Record(f"{file.stem}/{last:05d}", video, target, split))
                     self.windows.append(Window(file.stem, last, len(labels)))
         if not records:
-            raise ValueError(f"{bounds.folder}: expected annotated frames, and no window ends with one.")
+            raise ValueError(f"{bounds.folder}: expected windows that end with an annotated frame, got none.")
         self.records = records
 
     @classmethod
@@ -98,7 +106,7 @@ class AffWild2:
         """Open the folder that holds cropped_aligned and the annotations.
 
         Raises:
-            ValueError: no such layout, or an annotation is not what it should be, with its line and field.
+            ValueError: the layout is another one, or an annotation is wrong, with its line and field.
         """
         if path is None:
             raise ValueError("affwild2 needs the folder of the data set: --data affwild2:PATH.")
@@ -106,25 +114,25 @@ class AffWild2:
 
     @classmethod
     def read_layout(cls, path: Path, config: DataConfig, *, name: str) -> "AffWild2":
-        """As :meth:`open`, under another name in the schema."""
+        """As :meth:`open`, with a given name in the schema."""
         bounds = Bounds(folder_at(path), config.outside)
         folder = _annotation_folder(path)
         annotations = {}
         for split in _SPLITS:
             names = visible(folder / split, ".txt") if something_at(folder / split) else []
             if not names:
-                raise ValueError(f"{folder / split}: expected one annotation (<video>.txt) or more, found none.")
+                raise ValueError(f"{folder / split}: expected at least one annotation (<video>.txt), found none.")
             annotations[split] = [bounds.check(folder / split / name) for name in names]
         return cls(bounds, annotations, config, name)
 
     def read(self, index: int) -> dict[str, Tensor]:
-        """``video`` uint8 ``(3, T, H, W)`` and ``audio`` float32 ``(16000,)``; missing ones are left out."""
+        """Read ``video`` uint8 ``(3, T, H, W)`` and ``audio`` float32 ``(16000,)``, if their files exist."""
         window = self.windows[index]
         readings = {"video": self._video(window), "audio": self._audio(window)}
         return {name: torch.from_numpy(reading) for name, reading in readings.items() if reading is not None}
 
     def contents(self) -> Iterator[Path]:
-        """Every file that the data set is read from: track by track annotation and pictures, then the sound."""
+        """Yield every file that the data set is read from: annotation and pictures of each track, then the sounds."""
         sounds: dict[Path, None] = {}
         for file in (file for files in self.annotations.values() for file in files):
             yield file
@@ -133,13 +141,13 @@ class AffWild2:
         yield from (self.bounds.listed(sound) for sound in sounds if something_at(sound))
 
     def _frames(self, track: str) -> list[str]:
-        """The names of a track's pictures, in order; none where there is no folder of the track."""
+        """The names of a track's pictures, in order; empty if the track has no folder."""
         folder = self.folder / "cropped_aligned" / track
-        # Hundreds of windows list the same folder: names are listed much faster than paths.
+        # Hundreds of windows list the same folder, and names are listed much faster than paths.
         names = visible(folder, ".jpg") if something_at(folder) else []
         wrong = next((name for name in names if not _FRAME.fullmatch(name)), None)
         if wrong is not None:
-            raise ValueError(f"{folder / wrong}: expected pictures with the number of their frame as name, 00001.jpg.")
+            raise ValueError(f"{folder / wrong}: expected a picture named by its frame's number, 00001.jpg.")
         return names
 
     def _frame(self, track: str, name: str) -> Path:
@@ -153,7 +161,7 @@ class AffWild2:
         if not names:
             return None
         wanted = range(window.last - self.config.frames + 1, window.last + 1)
-        # Where the detector found no face, the nearest earlier picture stands in.
+        # If a frame has no picture because no face was found, take the nearest earlier one.
         places = [max(bisect.bisect_right(names, f"{max(number, 1):05d}.jpg") - 1, 0) for number in wanted]
         return read_frames([self._frame(window.track, names[place]) for place in places], self.config.image_size)
 
@@ -162,12 +170,16 @@ class AffWild2:
         if not something_at(path):
             return None
         rate, sound = read_wav(self.bounds.check(path))
-        # Annotations and sound cover the same recording, so a frame's share of the one is its share of the other.
+        # Annotations and sound cover the same recording, so the frame's relative position is the same in both.
         return _sound_before(sound, round(window.last / window.length * len(sound)), rate)
 
 
 def video_of(track: str) -> str:
-    """The video that a track belongs to."""
+    """The video that a track belongs to.
+
+    >>> video_of("video7_left"), video_of("12-24-640x360")
+    ('video7', '12-24-640x360')
+    """
     return track.removesuffix("_left").removesuffix("_right")
 
 
@@ -181,7 +193,7 @@ def _annotation_folder(path: Path) -> Path:
     )
     if len(found) == 1:
         return found[0]
-    several = f"more than one edition: {', '.join(str(folder) for folder in found)}; keep one" if found else "none"
+    several = f"several editions: {', '.join(str(folder) for folder in found)}; keep one" if found else "none"
     raise ValueError(f"{path}: expected the annotations in <edition>/{_TRACKS[0]}/Train_Set, found {several}.")
 
 
@@ -198,13 +210,13 @@ def _read_annotation(path: Path) -> NDArray[np.float64]:
 
 
 def _labelled_ends(labels: NDArray[np.float64], frames: int) -> list[int]:
-    """Last frames (1-based) of the windows."""
+    """The numbers (from 1) of the windows' last frames."""
     ends = range(min(frames, len(labels)), len(labels) + 1, max(1, frames // 2))
     return [end for end in ends if not (labels[end - 1] == INVALID).any()]
 
 
 def _sound_before(sound: NDArray[np.float32], end: int, rate: int) -> NDArray[np.float32]:
-    """The second before sample ``end``, at 16 kHz; silence stands before the start of the recording."""
+    """The second before sample ``end``, at 16 kHz, padded with silence at the start of the recording."""
     piece = np.pad(sound[max(0, end - rate) : end], (max(0, rate - end), 0))
     if rate == AUDIO_HZ:
         return piece
@@ -214,6 +226,6 @@ def _sound_before(sound: NDArray[np.float32], end: int, rate: int) -> NDArray[np
 
 
 def _validation_videos(videos: set[str], config: DataConfig) -> set[str]:
-    """A share of the videos, chosen by a hash of their names: adding a video moves few others."""
+    """A share of the videos, chosen by a hash of their names, so that few change places when a video is added."""
     ranked = sorted(videos, key=lambda video: hashlib.sha256(f"{config.split_seed}:{video}".encode()).digest())
     return set(ranked[: math.ceil(config.val * len(ranked))])

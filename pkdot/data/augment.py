@@ -1,7 +1,7 @@
-"""Small changes to a sample that leave its answer as it is: functions of tensors and a generator.
+"""Augmentation: small random changes to a sample that do not change its target.
 
-Every number comes from the generator that is passed in, so a sample's augmentation is a function of its seed. No sum
-over a tensor is left to torch's threads, whose number would show in the last bit.
+All random numbers come from the generator that is passed in, so a sample's augmentation depends on its seed only. Sums
+over a tensor are left to numpy: torch splits them among its threads, whose number would change the last bit.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,14 +22,28 @@ GAIN = 0.1
 DELAY = 0.05
 """Largest shift in time, as a share of a signal's length."""
 NOISE = 0.05
-"""Standard deviation of the noise, relative to that of the channel."""
+"""Standard deviation of the noise on a signal, relative to that of its channel."""
 
 
 def augment_sample(modalities: Mapping[str, Tensor], schema: Schema, generator: torch.Generator) -> dict[str, Tensor]:
-    """Augment each modality of one sample according to its kind; vectors stay as they are.
+    """Augment each modality of one sample according to its kind; a vector is returned unchanged.
 
-    Modalities take their numbers in the schema's order. Images and video come as uint8 or float in [0, 1] and leave
-    as float32 in [0, 1].
+    Args:
+        modalities: the sample. Images and videos are uint8 or float in [0, 1].
+        schema: the kinds; modalities draw random numbers in its order.
+        generator: the only source of randomness.
+
+    Returns:
+        The augmented modalities in the same shapes; images and videos as float32 in [0, 1].
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from pkdot.data.batch import Modality
+        >>> schema = SimpleNamespace(modalities={"physio": Modality("signal", (1, 3)), "age": Modality("vector", (1,))})
+        >>> sample = {"physio": torch.tensor([[1.0, 2.0, 3.0]]), "age": torch.tensor([40.0])}
+        >>> augmented = augment_sample(sample, schema, torch.Generator().manual_seed(0))
+        >>> torch.equal(augmented["physio"], sample["physio"]), torch.equal(augmented["age"], sample["age"])
+        (False, True)
     """
     return {
         name: AUGMENTATIONS[modality.kind](modalities[name], generator)
@@ -39,7 +53,14 @@ def augment_sample(modalities: Mapping[str, Tensor], schema: Schema, generator: 
 
 
 def augment_frames(frames: Tensor, generator: torch.Generator) -> Tensor:
-    """Flip, shift and light as one for all frames of a clip, and noise: ``(C, H, W)`` or ``(C, T, H, W)``."""
+    """Flip, shift and light a picture or a clip, the same for all its frames, and add noise to each pixel.
+
+    Shapes: ``(C, H, W)`` or ``(C, T, H, W)``, uint8 or float in [0, 1], to float32 in [0, 1] of the same shape.
+
+    >>> clip = torch.zeros(3, 4, 8, 8, dtype=torch.uint8)
+    >>> augment_frames(clip, torch.Generator().manual_seed(0)).shape
+    torch.Size([3, 4, 8, 8])
+    """
     if _uniform(generator) < 0.0:
         frames = frames.flip(-1)
     frames = to_unit(_shift_image(frames, generator))
@@ -49,7 +70,13 @@ def augment_frames(frames: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def augment_signal(signal: Tensor, generator: torch.Generator) -> Tensor:
-    """Gain per channel, a common shift in time whose gap the edge values fill, noise: ``(channels, time)``."""
+    """Scale each channel, shift all channels in time by the same step, add noise: ``(channels, time)``.
+
+    The gap that the shift leaves is filled with the value at the edge.
+
+    >>> augment_signal(torch.ones(2, 40), torch.Generator().manual_seed(0))[:, 0]
+    tensor([0.9993, 1.0536])
+    """
     time = signal.shape[-1]
     gain = 1 + GAIN * (2 * torch.rand((signal.shape[0], 1), generator=generator) - 1)
     shift = round(DELAY * time * _uniform(generator))
@@ -58,12 +85,20 @@ def augment_signal(signal: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def augment_audio(waveform: Tensor, generator: torch.Generator) -> Tensor:
-    """Gain and noise: ``(time,)``. Sound stays where it is, in step with the video."""
+    """Scale a sound and add noise: ``(time,)``. It is not shifted in time, so that it stays in step with a video.
+
+    >>> augment_audio(torch.tensor([1.0, 2.0, 3.0]), torch.Generator().manual_seed(0))
+    tensor([1.0077, 2.0095, 3.0202])
+    """
     return _with_noise(waveform * (1 + GAIN * _uniform(generator)), generator)
 
 
 def to_unit(frames: Tensor) -> Tensor:
-    """Grey levels as float32 in [0, 1]; uint8 is divided by 255."""
+    """Convert grey levels to float32 in [0, 1]: uint8 is divided by 255, floats are kept.
+
+    >>> to_unit(torch.tensor([0, 51, 255], dtype=torch.uint8))
+    tensor([0.0000, 0.2000, 1.0000])
+    """
     return frames.float() / 255 if frames.dtype == torch.uint8 else frames.float()
 
 

@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the house: a schema, records, and batches of tensors."""
+"""What the rest of the house sees of a data set: its schema, its records, and batches of tensors."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,11 +16,14 @@ Kind = Literal["vector", "signal", "image", "video", "audio"]
 class Modality:
     """One input stream.
 
+    >>> Modality("signal", (3, 2816), rate_hz=512.0)
+    Modality(kind='signal', shape=(3, 2816), rate_hz=512.0)
+
     Attributes:
-        kind: what the stream is, which also picks its encoder.
-        shape: of one sample as the model receives it: vector ``(d,)``, signal ``(channels, time)``,
+        kind: what the stream holds; it decides which encoder reads it.
+        shape: the shape of one sample as a model receives it: vector ``(d,)``, signal ``(channels, time)``,
             image ``(channels, height, width)``, video ``(channels, time, height, width)``, audio ``(time,)``.
-        rate_hz: samples (signal, audio) or frames (video) per second.
+        rate_hz: samples (signal, audio) or frames (video) per second; None if unknown.
     """
 
     kind: Kind
@@ -33,7 +36,18 @@ class Modality:
 
 @dataclass(frozen=True)
 class Schema:
-    """What the samples of a data set consist of. A checkpoint stores it: a model refuses data it cannot read."""
+    """The task and the modalities of a data set.
+
+    A checkpoint stores the schema of its training data, so that a model refuses data that it cannot read.
+
+    >>> task = Task("classification", ("pain",), ("no", "yes"))
+    >>> streams = {"video": Modality("video", (3, 12, 48, 48)), "physio": Modality("signal", (3, 2816), 512)}
+    >>> schema = Schema("mine", task, streams, prevalent=("video",), privileged=("physio",))
+    >>> list(schema.prevalent_only().modalities)
+    ['video']
+    >>> Schema.from_dict(schema.to_dict()) == schema
+    True
+    """
 
     name: str
     task: Task
@@ -42,17 +56,17 @@ class Schema:
     privileged: tuple[str, ...]
 
     def prevalent_only(self) -> "Schema":
-        """The same data set without its privileged modalities."""
+        """The same schema without the privileged modalities."""
         modalities = {name: self.modalities[name] for name in self.prevalent}
         return replace(self, modalities=modalities, privileged=())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; the inverse of :meth:`from_dict`."""
+        """The schema as plain JSON types, for :meth:`from_dict`."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> "Schema":
-        """Rebuild a schema from :meth:`to_dict`, also after a round trip through JSON."""
+        """Rebuild a schema from the result of :meth:`to_dict`, also after a round trip through JSON."""
         saved = plain["task"]
         fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
         task = Task(**fields)
@@ -62,16 +76,25 @@ class Schema:
         }
         prevalent, privileged = tuple(plain["prevalent"]), tuple(plain["privileged"])
         if {*prevalent, *privileged} != modalities.keys():
-            raise ValueError(f"modalities {', '.join(modalities)} are not those that are prevalent or privileged")
+            raise ValueError(
+                f"schema {plain['name']!r}: prevalent and privileged name {', '.join((*prevalent, *privileged))}, "
+                f"expected each of its modalities {', '.join(modalities)}."
+            )
         return cls(plain["name"], task, modalities, prevalent, privileged)
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a sample before any of its files is opened.
+    """What is known about a sample before any of its files is opened.
 
-    ``target`` holds class indices (classification, ordinal) or values (regression); None means unlabelled.
-    ``split`` is "train", "val" or "test" where the data set itself says so.
+    >>> Record("clip7", subject="anna", target=(1.0,))
+    Record(id='clip7', subject='anna', target=(1.0,), split=None)
+
+    Attributes:
+        id: the sample's name, unique in the data set.
+        subject: the person (or video) that the sample belongs to; splits keep subjects together.
+        target: one class index (classification, ordinal) or R values (regression); None means unlabelled.
+        split: "train", "val" or "test" if the data set brings a split of its own.
     """
 
     id: str
@@ -82,42 +105,67 @@ class Record:
 
 @runtime_checkable
 class MultimodalDataset(Protocol):
-    """A schema, the records, and a way to read one sample."""
+    """A schema, one record for each sample, and a way to read a sample: what every reader returns.
+
+    >>> import torch
+    >>> class Ones:
+    ...     schema = Schema("ones", Task("regression", ("y",)), {"x": Modality("vector", (2,))}, ("x",), ())
+    ...     records = [Record("a", "anna", (0.5,))]
+    ...
+    ...     def read(self, index):
+    ...         return {"x": torch.ones(2)}
+    >>> isinstance(Ones(), MultimodalDataset)
+    True
+    """
 
     schema: Schema
     records: Sequence[Record]
 
     def read(self, index: int) -> dict[str, Tensor]:
-        """The sample's modalities in the schema's shapes; a missing modality is absent.
+        """Read one sample: its modalities in the schema's shapes. A missing modality has no entry.
 
-        Image and video are uint8 or float in [0, 1], everything else float32. Opens this sample's files and no
-        other. Raises ``ValueError`` naming the file and what was expected.
+        Images and videos are uint8 or float in [0, 1]; everything else is float32. A reader opens the files of this
+        sample only, and raises ``ValueError`` with the file's name and what was expected.
         """
         ...
 
 
 @runtime_checkable
 class ReadsTogether(Protocol):
-    """A data set that reads several samples faster together than one by one."""
+    """A data set that reads several samples at once faster than one by one.
+
+    >>> import torch
+    >>> class Rows:
+    ...     def read_together(self, indices):
+    ...         return {"x": torch.zeros(len(indices), 2)}
+    >>> isinstance(Rows(), ReadsTogether)
+    True
+    """
 
     def read_together(self, indices: Sequence[int]) -> dict[str, Tensor] | None:
-        """``(n, *shape)`` of every modality, unchecked, otherwise as ``read``; None where that cannot be done."""
+        """``(n, *shape)`` for every modality, unchecked; None if these samples have to be read one by one."""
         ...
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples side by side.
+    """B samples stacked into tensors.
 
-    A missing modality is a row of zeros whose ``present`` is False; an unlabelled sample is a target row whose
-    ``labelled`` is False, and it still distils.
+    Where a sample lacks a modality, the modality's row is zero and ``present`` is False. An unlabelled sample has a
+    target of 0, ``labelled`` is False, and it still takes part in distillation.
+
+    >>> import torch
+    >>> streams, masks = {"x": torch.ones(2, 3)}, {"x": torch.tensor([True, False])}
+    >>> batch = Batch(("a", "b"), streams, masks, target=torch.tensor([0, 1]), labelled=torch.tensor([True, True]))
+    >>> len(batch), batch.missing()
+    (2, {'x': tensor([ True, False])})
 
     Attributes:
         ids: the samples' names.
-        modalities: name to float32 ``(B, *shape)``.
-        present: name to ``(B,)`` bool, for every modality.
+        modalities: float32 ``(B, *shape)`` by modality name.
+        present: bool ``(B,)`` by modality name, for every modality.
         target: ``(B,)`` int64 class indices, or ``(B, R)`` float32 values.
-        labelled: ``(B,)`` bool.
+        labelled: bool ``(B,)``.
     """
 
     ids: tuple[str, ...]
@@ -130,5 +178,5 @@ class Batch:
         return len(self.ids)
 
     def missing(self) -> dict[str, Tensor]:
-        """The masks of those modalities that some samples lack: what a model takes as ``present``."""
+        """The masks of the modalities that at least one sample lacks: a model takes them as ``present``."""
         return {name: mask for name, mask in self.present.items() if not bool(mask.all())}

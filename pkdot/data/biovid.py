@@ -1,4 +1,4 @@
-"""The BioVid Heat Pain Database, Parts A and B, in the layout in which its owners deliver it.
+"""Read the BioVid Heat Pain Database, Parts A and B, in the layout in which its owners deliver it.
 
 ::
 
@@ -31,10 +31,10 @@ CHANNELS = {
     "A": ("gsr", "ecg", "emg_trapezius"),
     "B": ("gsr", "ecg", "emg_trapezius", "emg_corrugator", "emg_zygomaticus"),
 }
-"""Biosignals by part. Part A has no electrodes on the face: its files may have the columns, without a meaning."""
+"""Biosignals by part. In Part A no electrodes were on the face: its files may have those columns, without meaning."""
 
 BASELINE_ROWS = 512
-"""Rows at the start of a clip, one second, against which skin conductance is measured."""
+"""Rows in the first second of a clip: their mean is subtracted from the skin conductance."""
 
 _COLUMNS = ("subject_id", "subject_name", "class_id", "class_name", "sample_id", "sample_name")
 _SAMPLE_NAME = re.compile(r"(\d{6}_[mw]_\d{2})-(BL1|PA[1-4])-(\d{3})")
@@ -42,19 +42,23 @@ _ROWS = (2800, 2830)
 
 
 class BioVid:
-    """Clips of people under heat pain: video is prevalent, biosignals are privileged.
+    """Clips of people under heat pain: video is prevalent, the biosignals (``physio``) are privileged.
 
-    ``levels`` "binary" is the classification of BL1 against PA4, the other levels are left out; "ordinal" is
-    BL1 < PA1 < PA2 < PA3 < PA4. The biosignals come in physical units. Of the skin
-    conductance it is the change since the clip's first second: its level differs between people by far more than it
-    changes within a clip.
+    With ``config.levels`` "binary" the task is to classify BL1 against PA4, and clips of the other levels are left
+    out; with "ordinal" it is the scale BL1 < PA1 < PA2 < PA3 < PA4. The biosignals are in physical units. The skin
+    conductance is the change since the clip's first second, because its level differs far more between people than
+    it changes within a clip.
+
+    >>> BioVid.open(Path("nowhere"), DataConfig())
+    Traceback (most recent call last):
+    ValueError: nowhere: no such folder.
     """
 
     def __init__(self, bounds: Bounds, folder: Path, rows: Sequence[Row], config: DataConfig, name: str):
         classes = (LEVELS[0], LEVELS[-1]) if config.levels == "binary" else LEVELS
         rows = [row for row in rows if row.cells["class_name"] in classes]
         if not rows:
-            raise ValueError(f"{folder}: samples.csv lists no sample of the classes {', '.join(classes)}.")
+            raise ValueError(f"{folder}: samples.csv has no sample of the classes {', '.join(classes)}.")
         self.bounds = bounds
         self.folder = folder
         self.generated = ""
@@ -84,10 +88,10 @@ class BioVid:
 
     @classmethod
     def open(cls, path: Path | None, config: DataConfig) -> "BioVid":
-        """Open the folder that holds PartA and PartB, or one of these.
+        """Open the folder that holds PartA and PartB, or one of these two.
 
         Raises:
-            ValueError: no such layout, or samples.csv does not say what it should, with its line and field.
+            ValueError: the layout is another one, or samples.csv has a wrong cell, with its line and field.
         """
         if path is None:
             raise ValueError("biovid needs the folder of the data set: --data biovid:PATH.")
@@ -95,7 +99,7 @@ class BioVid:
 
     @classmethod
     def read_layout(cls, path: Path, config: DataConfig, *, name: str) -> "BioVid":
-        """As :meth:`open`, under another name in the schema."""
+        """As :meth:`open`, with a given name in the schema."""
         bounds = Bounds(folder_at(path), config.outside)
         folder = path / f"Part{config.part}"
         folder = folder if something_at(folder) else path
@@ -109,13 +113,13 @@ class BioVid:
         )
 
     def read(self, index: int) -> dict[str, Tensor]:
-        """``video`` uint8 ``(3, T, H, W)`` and ``physio`` float32 ``(channels, 2816)``; missing files are left out."""
+        """Read ``video`` uint8 ``(3, T, H, W)`` and ``physio`` float32 ``(channels, 2816)``, if their files exist."""
         record = self.records[index]
         readings = {"video": self._video(record), "physio": self._physio(record)}
         return {name: reading for name, reading in readings.items() if reading is not None}
 
     def contents(self) -> Iterator[Path]:
-        """Every file that the data set is read from, in the order of samples.csv."""
+        """Yield every file that the data set is read from, in the order of samples.csv."""
         yield self.table
         for record in self.records:
             frames = self._frames(record)
@@ -123,7 +127,7 @@ class BioVid:
             yield from (self.bounds.listed(file) for file in (*frames, *single) if something_at(file))
 
     def _frames(self, record: Record) -> list[Path]:
-        """The pictures of a sample in the order of their numbers; none where there is no folder of them."""
+        """The pictures of a sample in the order of their numbers; empty if it has no folder of pictures."""
         folder = self.folder / "video_frames" / record.subject / record.id
         if not something_at(folder):
             return []
@@ -153,7 +157,7 @@ class BioVid:
         least, most = _ROWS
         if not least <= len(signal) <= most:
             raise ValueError(f"{path}: got {len(signal)} rows, expected {least} to {most} (5.5 s at 512 Hz).")
-        # A few recordings are some samples short or long; the last value stands in for what is missing.
+        # A few recordings are some rows too short or too long: repeat the last value, or cut.
         signal = np.pad(signal, ((0, max(0, SAMPLES - len(signal))), (0, 0)), mode="edge")[:SAMPLES]
         conductance = self.channels.index("gsr")
         signal[:, conductance] -= signal[:BASELINE_ROWS, conductance].mean()

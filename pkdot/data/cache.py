@@ -1,4 +1,4 @@
-"""Folders that are made once and then used by every run."""
+"""The cache: a folder on the disk for data that are made once and then used by every run."""
 
 import hashlib
 import os
@@ -10,19 +10,26 @@ from pathlib import Path
 from types import ModuleType
 
 ABANDONED_AFTER_S = 3600.0
-"""Age at which an unfinished folder is taken for the remains of a run that was killed."""
+"""Age (seconds) from which an unfinished folder counts as left behind by a killed run, and is removed."""
 
 
 def default_cache_dir() -> Path:
-    """``$XDG_CACHE_HOME/pkdot``, or ``~/.cache/pkdot``."""
+    """The cache folder: ``$XDG_CACHE_HOME/pkdot``, or ``~/.cache/pkdot`` if that variable is not set.
+
+    >>> default_cache_dir().name
+    'pkdot'
+    """
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "pkdot"
 
 
 def recipe_digest(spec: object, *makers: ModuleType) -> str:
-    """Eight hex digits of what a data set is made from: its spec, and the source of the modules that make it.
+    """Eight hex digits that identify a made data set: its spec, and the source of the modules that make it.
 
-    As part of a cached folder's name it keeps a run from reading what another version of the code has made.
+    It is part of the folder's name, so that a run never reads data that another version of the code has made.
+
+    >>> recipe_digest("40 subjects"), recipe_digest("41 subjects")
+    ('e96234d1', '1bb5f4d7')
     """
     digest = hashlib.sha256(repr(spec).encode())
     for module in makers:
@@ -31,14 +38,20 @@ def recipe_digest(spec: object, *makers: ModuleType) -> str:
 
 
 def cached_folder(cache_dir: Path | None, name: str, write: Callable[[Path], object]) -> Path:
-    """The folder ``name`` in the cache, made by ``write(folder)`` if it is not there yet.
+    """Return the folder ``name`` in the cache; make it with ``write(folder)`` if it does not exist.
 
-    The folder is written under another name and takes its own in one step, so that it is either absent or whole:
-    a killed run leaves nothing that looks finished, and of two runs that make it at once the later uses the
-    earlier's.
+    The folder is written under another name and renamed when it is complete. A killed run therefore leaves nothing
+    that looks finished, and if two runs make the folder at once, the slower one uses the result of the faster one.
 
     Raises:
         ValueError: the cache cannot be written, with the reason.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as cache:
+        ...     folder = cached_folder(Path(cache), "toy", lambda folder: (folder / "a.txt").touch())
+        ...     [path.name for path in folder.iterdir()]
+        ['a.txt']
     """
     parent = default_cache_dir() if cache_dir is None else cache_dir
     folder = parent / name
@@ -63,7 +76,7 @@ def _take_name(unfinished: Path, folder: Path) -> None:
     try:
         unfinished.rename(folder)
     except OSError:
-        # A folder cannot replace one that has content: another run was faster, and made the same.
+        # A folder that is not empty cannot be replaced: another run was faster and has made the same data.
         if not folder.is_dir():
             raise
 

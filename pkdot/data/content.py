@@ -1,4 +1,4 @@
-"""What a data set consists of, as a digest: data sets with equal digests are trained on alike."""
+"""The content digest of a data set: with equal digests and equal settings, two runs give equal results."""
 
 import hashlib
 import json
@@ -21,56 +21,80 @@ from pkdot.data.disk import file_status
 from pkdot.storage import write_text
 
 LARGE_BYTES = 2**20
-"""From this size on a file is remembered by itself; smaller ones are remembered together, a folder at a time."""
+"""Files of this size or more have a digest of their own; smaller ones share one for their folder."""
 SETTLED_AFTER_S = 2.0
-"""A file that was changed later than so long ago is not remembered: its next change might bear the same time."""
+"""The digest of a file changed less than this ago is not stored: its next change might have the same time stamp."""
 
 
 @runtime_checkable
 class OnDisk(Protocol):
-    """A data set that is read from files."""
+    """A data set that is read from files.
+
+    >>> from types import SimpleNamespace
+    >>> isinstance(SimpleNamespace(folder=Path("mydata"), contents=lambda: []), OnDisk)
+    True
+    """
 
     folder: Path
 
     def contents(self) -> Iterable[Path]:
-        """Every file that samples or their labels are read from."""
+        """Yield every file that samples or labels are read from."""
         ...
 
 
 @runtime_checkable
 class Generated(Protocol):
-    """A data set that a program has made: ``generated`` names the program's version and its settings."""
+    """A synthetic data set: ``generated`` names the version and the settings of the program that made it.
+
+    >>> from types import SimpleNamespace
+    >>> isinstance(SimpleNamespace(generated="biovid-A-binary-seed0"), Generated)
+    True
+    """
 
     generated: str
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A data set that has been opened, with a digest of what it consists of, made when it is first asked for."""
+    """An open data set with its content digest, which is computed on first use.
+
+    >>> from types import SimpleNamespace
+    >>> Opened(SimpleNamespace(generated="biovid-A-binary-seed0")).digest
+    'be7023931e3b8b33'
+    """
 
     dataset: MultimodalDataset
     cache_dir: Path | None = None
 
     @classmethod
     def of(cls, config: DataConfig) -> "Opened":
-        """Raises ``ValueError`` as :func:`pkdot.data.open_dataset` does."""
+        """Open the data set of a config. Raises ``ValueError`` as :func:`pkdot.data.open_dataset` does."""
         return cls(open_dataset(config), config.cache_dir)
 
     @cached_property
     def digest(self) -> str:
-        """16 hex digits. Raises ``ValueError`` for a file that cannot be read."""
+        """Sixteen hex digits; see :func:`content_digest`."""
         return content_digest(self.dataset, self.cache_dir)
 
 
 def content_digest(dataset: MultimodalDataset, cache_dir: Path | None = None) -> str:
     """Sixteen hex digits that change with any byte of any file that the data set is read from.
 
-    Digests of files are remembered in the cache folder by size, inode and times of change, so that the second time
-    costs no more than looking at the names. Of a synthetic set the generator's version and settings are taken. Of a
-    reader of somebody's own without ``contents()`` only ids, subjects, targets and shapes are known.
+    The digests of files are stored in the cache folder, by size, inode and time stamps: the second time, files are
+    only looked up. For a synthetic set, the generator's version and settings are digested instead of the files. For
+    a reader without ``contents()``, only ids, subjects, targets and shapes are known.
+
+    Args:
+        dataset: the open data set.
+        cache_dir: the cache folder; None is :func:`~pkdot.data.cache.default_cache_dir`.
 
     Raises:
         ValueError: a file cannot be read, with its name.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> content_digest(SimpleNamespace(generated="biovid-A-binary-seed0"))
+        'be7023931e3b8b33'
     """
     hasher = hashlib.sha256()
     if isinstance(dataset, Generated) and dataset.generated:
@@ -86,8 +110,8 @@ def content_digest(dataset: MultimodalDataset, cache_dir: Path | None = None) ->
 
 
 def _file_digests(root: Path, files: Iterable[Path], cache_dir: Path | None) -> Iterator[tuple[str, str]]:
-    """Names below ``root`` and digests: of large files one by one, of small ones a folder at a time."""
-    memory = _Memory((default_cache_dir() if cache_dir is None else cache_dir) / "digests", root)
+    """Names relative to ``root``, with digests: one for each large file, and one for the small files of a folder."""
+    known = _KnownDigests((default_cache_dir() if cache_dir is None else cache_dir) / "digests", root)
     groups: dict[str, list[tuple[Path, os.stat_result]]] = defaultdict(list)
     for file in dict.fromkeys(files):
         status = file_status(file)
@@ -96,13 +120,13 @@ def _file_digests(root: Path, files: Iterable[Path], cache_dir: Path | None) -> 
     count = sum(map(len, groups.values()))
     with tqdm(total=count, desc="checking data", unit="file", disable=None, leave=False, delay=2) as bar:
         for name in sorted(groups):
-            yield name, memory.digest(name, groups[name])
+            yield name, known.digest(name, groups[name])
             bar.update(len(groups[name]))
-    memory.save()
+    known.save()
 
 
-class _Memory:
-    """Digests from earlier times, which hold as long as nothing about a file's size, inode and times has changed."""
+class _KnownDigests:
+    """Digests stored in the cache, valid as long as a file's size, inode and time stamps have not changed."""
 
     def __init__(self, folder: Path, root: Path) -> None:
         place = hashlib.sha256(str(root.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
@@ -118,7 +142,7 @@ class _Memory:
         return known if isinstance(known, dict) else {}
 
     def digest(self, name: str, files: list[tuple[Path, os.stat_result]]) -> str:
-        """Of files together, read anew where the memory does not hold."""
+        """The common digest of some files; they are read if the stored digest is no longer valid."""
         files = sorted(files)
         stamp = _sha256(repr([(f.name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev) for f, s in files]))
         found = self._known.get(name)
@@ -133,7 +157,7 @@ class _Memory:
         return digest
 
     def save(self) -> None:
-        """For the next time; without it everything is read again, which is no reason to fail."""
+        """Store the digests for the next time. If that fails, all files are read again then, so no error is raised."""
         if self._current == self._known:
             return
         try:
@@ -144,7 +168,13 @@ class _Memory:
 
 
 def file_digest(file: Path) -> str:
-    """SHA-256 of a regular file's bytes, in hex. Raises ``ValueError`` for one that cannot be read."""
+    """SHA-256 of a regular file's bytes, in hex. Raises ``ValueError`` if the file cannot be read.
+
+    >>> from tempfile import NamedTemporaryFile
+    >>> with NamedTemporaryFile() as file:
+    ...     file_digest(Path(file.name))[:16]
+    'e3b0c44298fc1c14'
+    """
     file_status(file)
     try:
         with file.open("rb") as content:

@@ -1,4 +1,4 @@
-"""dataset.toml: what a data set is, with errors that name its keys."""
+"""Read dataset.toml, the description of a data set. Errors name the file and the key."""
 
 import difflib
 import re
@@ -21,17 +21,21 @@ OWN_COLUMNS = ("id", "subject", "split")
 """Columns of samples.csv whose meaning is fixed."""
 MOST_CLASSES = 5000
 MOST_MODALITIES = 32
-"""A teacher that attends to them all takes time with their square."""
+"""The time of a teacher with cross-attention grows with the square of their number."""
 RATES_HZ = (1e-6, 1e7)
 
 _DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:"[^"\n]*+"|'[^'\n]*+'|[\w-]++)[ \t]*+\.[ \t]*+){50}""")
-"""A key of fifty parts and more: the time that tomllib takes grows with their square."""
+"""A key of fifty parts or more: the time that tomllib takes grows with the square of their number."""
 _NAME = f"texts in quotes of at most {LONGEST_NAME} characters in one line"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A modality as dataset.toml declares it."""
+    """A modality as dataset.toml declares it.
+
+    >>> Source("signal", source="array", rate_hz=50.0)
+    Source(kind='signal', source='array', rate_hz=50.0)
+    """
 
     kind: Kind
     source: str
@@ -39,10 +43,20 @@ class Source:
 
 
 class Description:
-    """The content of a dataset.toml.
+    """The content of a dataset.toml. Each method reads one key and checks it.
 
     Raises:
-        ValueError: in one line that names file and key, what came and what was expected, as all methods do.
+        ValueError: the file is no TOML or has an unknown key. This error and those of the methods say in one line
+            which file and key are wrong, what came and what was expected.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "dataset.toml")
+        ...     _ = path.write_text('name = "watch"; task = "regression"'.replace("; ", chr(10)))
+        ...     toml = Description(path)
+        >>> toml.name(), toml.task(), toml.classes()
+        ('watch', 'regression', ())
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,29 +69,29 @@ class Description:
         self._check_keys("", self.content, KEYS)
 
     def name(self) -> str:
-        """What the data set is called."""
+        """The name of the data set."""
         value = self._required("name")
         if not isinstance(value, str) or not is_name(value):
             raise self.error("name", value, f"a text in quotes of at most {LONGEST_NAME} characters in one line")
         return value
 
     def task(self) -> TaskKind:
-        """What is asked for."""
+        """The kind of the task: classification, ordinal or regression."""
         kind: TaskKind = self._choice("task", self._required("task"), LOSSES_OF_KIND)
         return kind
 
     def targets(self) -> tuple[str, ...]:
-        """The target columns: one, or for a regression several."""
+        """The target columns: one, or several for a regression."""
         names = self._names("targets")
         if not names or (self.task() != "regression" and len(names) > 1):
-            raise self.error("targets", list(names), "one target column, or for a regression several")
+            raise self.error("targets", list(names), "one target column, or several for a regression")
         for name in names:
             if name in OWN_COLUMNS:
-                raise self.error("targets", name, f"a column that is none of {', '.join(OWN_COLUMNS)}")
+                raise self.error("targets", name, f"a column other than {', '.join(OWN_COLUMNS)}")
         return names
 
     def classes(self) -> tuple[str, ...] | None:
-        """The names of the classes, none for a regression; None where they are to be read off the column."""
+        """The names of the classes: empty for a regression, None if they have to be read from the target column."""
         found = self.content.get("classes")
         if self.task() == "regression":
             if found is not None:
@@ -95,7 +109,7 @@ class Description:
         return names
 
     def modalities(self) -> tuple[dict[str, Source], tuple[str, ...], tuple[str, ...]]:
-        """The modalities, and which of them are prevalent and which privileged."""
+        """The modalities by name, the names of the prevalent ones, and the names of the privileged ones."""
         tables = self._required("modalities")
         if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
             raise self.error("modalities", tables, "a table [modalities.NAME] for each modality")
@@ -118,7 +132,7 @@ class Description:
                 found = "both" if name in prevalent else "neither"
                 raise ValueError(
                     f"{self.path}: modality {brief(repr(name))} is in {found} of prevalent and privileged, "
-                    "expected one."
+                    "expected exactly one of them."
                 )
         return {name: self._source(name, table) for name, table in tables.items()}, prevalent, privileged
 
@@ -134,7 +148,8 @@ class Description:
         kind = self._choice(where + "kind", table["kind"], KINDS)
         source = self._choice(where + "source", table["source"], ("array", "files"))
         if source == "files" and name in (*OWN_COLUMNS, *self.targets()):
-            raise self.error(where + "source", source, f"another name for files: the column {name} has a meaning")
+            expected = f"'array', or another modality name: column {name} of samples.csv has a meaning of its own"
+            raise self.error(where + "source", source, expected)
         rate = table.get("rate_hz")
         if rate is None and kind == "audio":
             raise ValueError(f"{self.path}: key {where}rate_hz is missing; audio needs it.")
@@ -174,12 +189,16 @@ class Description:
         return value
 
     def error(self, key: str, found: Any, expected: str) -> ValueError:
-        """What to raise if a key does not hold what was expected."""
+        """The error to raise for a wrong value of a key."""
         return ValueError(f"{self.path}: key {brief(key)}: got {brief(repr(found))}, expected {expected}.")
 
 
 def near(name: Any, choices: Iterable[str]) -> str:
-    """A hint at the choice that was probably meant."""
+    """A hint at the choice that was probably meant; empty if none is close.
+
+    >>> near("vidoe", ["video", "audio"]), near("smell", ["video", "audio"])
+    (" (did you mean 'video'?)", '')
+    """
     asked = str(name)
     close = difflib.get_close_matches(asked, list(choices), n=1) if len(asked) <= LONGEST_NAME else []
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,4 +1,4 @@
-"""What is read as a file of a data set: a regular file of a sane size that lies in the data set's folder."""
+"""Safe access to the files of a data set: regular files of a sane size inside the data set's folder."""
 
 import os
 import re
@@ -10,9 +10,8 @@ from pathlib import Path
 
 MB = 2**20
 SETTINGS_MB = 1
-"""Most of a dataset.toml."""
+"""Largest dataset.toml; the limits below are for one text table, picture, sound and film."""
 TABLE_MB = 32
-"""Most of a text table: more numbers than a sample may have."""
 PICTURE_MB = 64
 SOUND_MB = 1024
 FILM_MB = 2048
@@ -27,10 +26,15 @@ _SORTS = (
 
 
 def file_status(path: Path, limit_mb: int | None = None) -> os.stat_result:
-    """What the system knows of a file that may be opened: a pipe would wait for ever, a device never end.
+    """The status of a regular file. Call it before opening: a pipe would block for ever, a device would never end.
 
     Raises:
-        ValueError: there is none, it is no regular file, or it has more than ``limit_mb``.
+        ValueError: the file does not exist, is no regular file, or is larger than ``limit_mb``.
+
+    Example:
+        >>> file_status(Path("nowhere.csv"))
+        Traceback (most recent call last):
+        ValueError: nowhere.csv: no such file.
     """
     try:
         status = path.stat()
@@ -48,7 +52,11 @@ def file_status(path: Path, limit_mb: int | None = None) -> os.stat_result:
 
 
 def something_at(path: Path) -> bool:
-    """Whether anything has this name, also a link to nothing: what cannot be read must not look like missing."""
+    """Whether anything has this name, also a broken link: an unreadable file must not be taken for a missing one.
+
+    >>> something_at(Path("nowhere.csv"))
+    False
+    """
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -59,7 +67,12 @@ def something_at(path: Path) -> bool:
 
 
 def folder_at(path: Path) -> Path:
-    """The path of a folder that is there. Raises ``ValueError`` for anything else."""
+    """Return the path if it is an existing folder. Raises ``ValueError`` for anything else.
+
+    >>> folder_at(Path("nowhere"))
+    Traceback (most recent call last):
+    ValueError: nowhere: no such folder.
+    """
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -72,10 +85,18 @@ def folder_at(path: Path) -> Path:
 
 
 def visible(folder: Path, suffix: str = "") -> list[str]:
-    """The names in a folder that end in ``suffix``, in order, without hidden ones: systems leave files of their own.
+    """The sorted names in a folder that end in ``suffix``, without hidden files (systems leave some there).
 
     Raises:
-        ValueError: it is no folder, or cannot be read.
+        ValueError: the path is no folder, or the folder cannot be read.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     for name in ("b.jpg", "a.jpg", "._a.jpg", "notes.txt"):
+        ...         Path(folder, name).touch()
+        ...     visible(Path(folder), ".jpg")
+        ['a.jpg', 'b.jpg']
     """
     try:
         names = os.listdir(folder_at(folder))
@@ -85,10 +106,22 @@ def visible(folder: Path, suffix: str = "") -> list[str]:
 
 
 def read_text(path: Path, what: str, limit_mb: int = TABLE_MB) -> str:
-    """UTF-8 text with its own line ends and without a byte order mark.
+    """Read UTF-8 text. Line ends stay as they are; a byte order mark is removed.
+
+    Args:
+        path: the file.
+        what: what the file should be, for the message.
+        limit_mb: the largest size.
 
     Raises:
-        ValueError: naming the file, which was expected to be ``what``.
+        ValueError: the file cannot be read, is too large or is no UTF-8.
+
+    Example:
+        >>> from tempfile import NamedTemporaryFile
+        >>> with NamedTemporaryFile() as file:
+        ...     _ = Path(file.name).write_text("id,subject")
+        ...     read_text(Path(file.name), "a readable text table")
+        'id,subject'
     """
     file_status(path, limit_mb)
     with decoding(path, what):
@@ -100,9 +133,15 @@ def read_text(path: Path, what: str, limit_mb: int = TABLE_MB) -> str:
 
 @contextmanager
 def decoding(path: Path, what: str) -> Iterator[None]:
-    """Whatever is raised in here becomes a ``ValueError`` that names the file and what was expected of it.
+    """Turn any exception in a ``with`` block into a ``ValueError`` that names the file and what was expected.
 
-    Decoders answer damaged bytes with nearly any exception: ZeroDivisionError, UnboundLocalError, TokenError, ...
+    Every exception is caught, because decoders raise nearly anything on damaged bytes: ZeroDivisionError,
+    UnboundLocalError, TokenError, ...
+
+    >>> with decoding(Path("a.wav"), "a whole WAV file"):
+    ...     int("noise")
+    Traceback (most recent call last):
+    ValueError: a.wav: expected a whole WAV file: invalid literal for int() with base 10: 'noise'.
     """
     try:
         yield
@@ -111,7 +150,11 @@ def decoding(path: Path, what: str) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, in one line without its full stop."""
+    """The message of an exception in one line, without its full stop.
+
+    >>> reason(PermissionError(13, "Permission denied", "a.csv")), reason(MemoryError())
+    ('Permission denied', 'it does not fit into memory')
+    """
     if isinstance(error, MemoryError):
         return "it does not fit into memory"
     if isinstance(error, RecursionError):
@@ -121,43 +164,61 @@ def reason(error: BaseException) -> str:
 
 
 def brief(value: object, most: int = 200) -> str:
-    """A value as one line of a message, its middle left out if it is long."""
+    """A value as one line of a message; the middle of a long one is left out.
+
+    >>> brief("abcdefghijklmnop", most=8)
+    'abcd ... op'
+    """
     text = " ".join(str(value).split())
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 4 :]}"
 
 
 def by_number(file: Path) -> tuple[list[tuple[int, str]], str]:
-    """Sorts 2.jpg before 10.jpg."""
-    parts = re.split(r"([0-9]+)", file.name)  # text and digits take turns
-    # By the number of digits and then by these: int() refuses thousands of them.
+    """A sort key that puts 2.jpg before 10.jpg.
+
+    >>> [file.name for file in sorted([Path("10.jpg"), Path("2.jpg")], key=by_number)]
+    ['2.jpg', '10.jpg']
+    """
+    parts = re.split(r"([0-9]+)", file.name)  # text and digits alternate
+    # Compare the number of digits, then the digits: int() refuses numbers of thousands of digits.
     key = [(len(part.lstrip("0")), part.lstrip("0")) if place % 2 else (0, part) for place, part in enumerate(parts)]
     return key, file.name
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The folder that a data set's files lie in, links and ``..`` followed; with ``outside`` they may lie anywhere."""
+    """The folder in which all files of a data set must lie, after links and ``..`` are followed.
+
+    With ``outside`` they may lie anywhere.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     bounds = Bounds(Path(folder))
+    ...     inside = bounds.outside_place(Path(folder, "a.csv"))
+    >>> inside, bounds.outside_place(Path(folder, "..", "secret.csv")) is None
+    (None, False)
+    """
 
     folder: Path
     outside: bool = False
     _parents: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def check(self, path: Path) -> Path:
-        """The path again. Raises ``ValueError`` if it leads out of the folder."""
+        """Return the path. Raises ``ValueError`` if it leads out of the folder."""
         place = self.outside_place(path)
         if place is not None:
             raise ValueError(
-                f"{path}: expected a file in the data folder {self.folder}, and it leads to {place}; "
+                f"{path}: expected a file in the data folder {self.folder}, but this path leads to {place}; "
                 "--data.outside allows it."
             )
         return path
 
     def outside_place(self, path: Path) -> str | None:
-        """Where the path leads to if that is outside the folder; None if it is allowed."""
+        """The place that the path leads to if it must not be read; None if it may."""
         if self.outside:
             return None
         folder, name = os.path.split(path)
-        # Most files are no links and have thousands of neighbours: what leads to them is followed once.
+        # Most files are no links and share their folder with thousands: the folder is resolved once.
         place = os.path.join(self._real(folder), name)
         if name == ".." or os.path.islink(place):
             place = os.path.realpath(place)
@@ -170,6 +231,6 @@ class Bounds:
         return self._parents[folder]
 
     def listed(self, path: Path) -> Path:
-        """As :meth:`check`, and the file is one that readers take: what is only looked through has a largest size."""
+        """As :meth:`check`; the file must also be regular and at most as large as a film, so that digesting it ends."""
         file_status(self.check(path), FILM_MB)
         return path

@@ -1,4 +1,4 @@
-"""One sample's stream from a file or from a row of an array, in the shape in which models receive it."""
+"""Read one modality of a sample, from a file or from a row of an array, in the shape that models receive."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -23,12 +23,12 @@ LAYOUTS: dict[Kind, str] = {
     "video": "(T, H, W, C)",
     "audio": "(time,)",
 }
-"""The axes of one sample on the disk."""
+"""The axes of one sample on the disk, by kind."""
 
 MOST_NUMBERS = 2**26
-"""Of one sample: 256 MB as float32, and a batch holds dozens."""
+"""Most numbers in one sample: 256 MB as float32, and a batch holds dozens of samples."""
 MOST_CHANNELS = 2**20
-"""Of a sample: what a model's first layer is as wide as."""
+"""Most channels of a sample: the first layer of a model has weights for each."""
 
 _HEADERS = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
 TABLES, SOUNDS, FILMS = (".csv", ".tsv", ".txt"), (".wav", ".flac", ".ogg", ".mp3"), (".mp4", ".avi", ".mkv", ".mov")
@@ -37,15 +37,27 @@ Array = NDArray[np.generic]
 
 
 def axes_of(kind: Kind) -> int:
-    """How many axes a sample of this kind has."""
+    """The number of axes of a sample of this kind.
+
+    >>> axes_of("vector"), axes_of("video")
+    (1, 4)
+    """
     return len(LAYOUTS[kind].strip("(,)").split(","))
 
 
 class MappedArray:
-    """The array of a modality, one row a sample, memory-mapped: a sample is read when it is asked for.
+    """A modality in one .npy array with a row for each sample. It is memory-mapped: only samples in use are read.
 
     Raises:
-        ValueError: no readable array, the wrong number of axes or rows, an empty axis, or entries that are not numbers.
+        ValueError: the file is no array of numbers, or has the wrong number of axes or rows, or an empty axis.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "gyroscope.npy")
+        ...     np.save(path, np.arange(6.0).reshape(3, 2))
+        ...     MappedArray(path, "vector", samples=3)[1]
+        tensor([2., 3.])
     """
 
     def __init__(self, path: Path, kind: Kind, samples: int) -> None:
@@ -61,7 +73,7 @@ class MappedArray:
         _check_numbers(array, array.shape[1:], kind, path)
 
     def __getitem__(self, index: int | Sequence[int]) -> Tensor:
-        """A sample, or several side by side."""
+        """One sample, or several stacked."""
         return to_model_layout(self._array[index], self.kind)
 
     def __reduce__(self) -> tuple[type["MappedArray"], tuple[Path, Kind, int]]:
@@ -72,16 +84,35 @@ class MappedArray:
 def read_file(
     path: Path, kind: Kind, rate_hz: float | None, config: DataConfig, bounds: Bounds | None = None
 ) -> Tensor:
-    """One sample's stream.
+    """Read one modality of one sample, in the shape that models receive.
 
-    Any kind may be a ``.npy`` file with the axes of :data:`LAYOUTS`. Otherwise a vector is a table of numbers that is
-    read row by row; a signal is a table with a line for each time step and a column for each channel; a header line is
-    skipped. An image is a picture, resized to ``config.image_size``; a video is a folder of pictures (in the order of
-    the numbers in their names) or a film, of which ``config.frames`` evenly spaced frames are taken; several channels
-    of sound become their mean. ``bounds`` says where the pictures of a folder may lie.
+    Any kind may be a ``.npy`` file with the axes of :data:`LAYOUTS`. The other formats:
+
+    - vector: a table of numbers, read row by row; a header line is skipped.
+    - signal: a table with a line for each time step and a column for each channel; a header line is skipped.
+    - image: a picture, resized to ``config.image_size``.
+    - video: a film, or a folder of pictures in the order of the numbers in their names; ``config.frames`` evenly
+      spaced frames are read and resized.
+    - audio: a sound file; the mean of its channels.
+
+    Args:
+        path: the file or folder.
+        kind: of the modality.
+        rate_hz: the sampling rate that a sound must have; None for any.
+        config: gives ``frames`` and ``image_size``.
+        bounds: where the pictures of a folder may lie; None for anywhere.
 
     Raises:
-        ValueError: naming the file, and what was expected of it.
+        ValueError: naming the file and what was expected.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "watch.csv")
+        ...     _ = path.write_text("x,y" + chr(10) + "1,2" + chr(10) + "3,4")
+        ...     read_file(path, "signal", None, DataConfig())
+        tensor([[1., 3.],
+                [2., 4.]])
     """
     if path.suffix.lower() == ".npy":
         return _read_npy(path, kind)
@@ -99,19 +130,27 @@ def read_file(
 
 
 def to_model_layout(sample: Array, kind: Kind) -> Tensor:
-    """``(H, W, C)`` to ``(C, H, W)``, ``(T, H, W, C)`` to ``(C, T, H, W)``; float32 unless it is uint8 frames.
+    """Convert a sample to the axes of a model: ``(H, W, C)`` to ``(C, H, W)``, ``(T, H, W, C)`` to ``(C, T, H, W)``.
 
-    Axes before those of a sample stay.
+    Axes before those of a sample stay where they are. The result is float32; images and videos of uint8 stay uint8.
+
+    >>> to_model_layout(np.zeros((5, 8, 8, 3), np.uint8), "video").shape
+    torch.Size([3, 5, 8, 8])
     """
     if kind in ("image", "video"):
         sample = np.moveaxis(sample, -1, -axes_of(kind))
     dtype = np.uint8 if kind in ("image", "video") and sample.dtype == np.uint8 else np.float32
-    with np.errstate(over="ignore"):  # what becomes infinite is refused, with its place
+    with np.errstate(over="ignore"):  # a value that becomes infinite is refused later, with its position
         return torch.from_numpy(np.array(sample, dtype=dtype, order="C"))
 
 
 def is_sound(rows: Tensor, modality: Modality) -> bool:
-    """Whether samples have the shape of their modality, no absurd number and, of frames, none beyond [0, 1]."""
+    """Whether samples ``(n, *shape)`` have their modality's shape and sane numbers (frames: within [0, 1]).
+
+    >>> age = Modality("vector", (2,))
+    >>> is_sound(torch.zeros(5, 2), age), is_sound(torch.zeros(5, 3), age), is_sound(torch.full((5, 2), 1e30), age)
+    (True, False, False)
+    """
     if tuple(rows.shape[1:]) != modality.shape:
         return False
     if not rows.is_floating_point() or not rows.numel():
@@ -122,13 +161,20 @@ def is_sound(rows: Tensor, modality: Modality) -> bool:
 
 
 def check_stream(stream: Tensor, modality: Modality, where: str) -> None:
-    """Raise ``ValueError`` unless a stream is finite, in its modality's shape, and within [0, 1] if it is frames."""
+    """Check one modality of one sample: its shape, finite numbers, and frames within [0, 1].
+
+    Raises:
+        ValueError: beginning with ``where``, which says where the sample comes from.
+
+    Example:
+        >>> check_stream(torch.tensor([0.0, torch.nan]), Modality("vector", (2,)), "age.npy, row 7")
+        Traceback (most recent call last):
+        ValueError: age.npy, row 7: expected finite numbers, at most 1e+15, got nan at (1,).
+    """
     if is_sound(stream.unsqueeze(0), modality):
         return
     if tuple(stream.shape) != modality.shape:
-        raise ValueError(
-            f"{where}: expected shape {modality.shape}, as the first sample has it, got {tuple(stream.shape)}."
-        )
+        raise ValueError(f"{where}: expected shape {modality.shape}, like the first sample, got {tuple(stream.shape)}.")
     wrong = ~(stream.abs() <= LARGEST)
     if bool(wrong.any()):
         position = tuple(int(i) for i in wrong.nonzero()[0])
@@ -139,12 +185,12 @@ def check_stream(stream: Tensor, modality: Modality, where: str) -> None:
 
 
 def _load(path: Path) -> Array:
-    """The array, memory-mapped: so nothing is read or reserved because a damaged header asks for it."""
+    """The memory-mapped array. Its header is checked first: a damaged one could ask for any amount of memory."""
     size = file_status(path).st_size
     with decoding(path, "a readable .npy array of numbers, as numpy.save writes it"), path.open("rb") as file:
         version = read_magic(file)
         if version not in _HEADERS:
-            raise ValueError("its format is not that of numbers")
+            raise ValueError("it has an unknown version")
         shape, _, dtype = _HEADERS[version](file)
         if dtype.hasobject:
             raise ValueError("it holds Python objects")
@@ -170,7 +216,7 @@ def _check_numbers(array: Array, sample: tuple[int, ...], kind: Kind, path: Path
     if kind in ("image", "video") and array.dtype != np.uint8 and array.dtype.kind != "f":
         raise ValueError(f"{path}: expected uint8, or numbers in [0, 1], for kind {kind!r}, got dtype {array.dtype}.")
     if 0 in array.shape:
-        raise ValueError(f"{path}: expected something along every axis, got shape {array.shape}.")
+        raise ValueError(f"{path}: expected no empty axis, got shape {array.shape}.")
     channels = 1 if kind == "audio" else sample[-1 if kind in ("image", "video") else 0]
     if math.prod(sample) > MOST_NUMBERS or channels > MOST_CHANNELS:
         raise ValueError(
@@ -195,7 +241,9 @@ def _read_table(path: Path) -> NDArray[np.float32]:
             wrong = next(cell.strip() for cell in cells if to_number(cell) is None)
             raise ValueError(f"{path}, line {number}: got {brief(repr(wrong))}, expected {FINITE}.")
         if rows and len(row) != len(rows[0]):
-            raise ValueError(f"{path}, line {number}: expected {len(rows[0])} numbers as above, got {len(row)}.")
+            raise ValueError(
+                f"{path}, line {number}: expected {len(rows[0])} numbers, like the lines above, got {len(row)}."
+            )
         rows.append(row)
     if not rows:
         raise ValueError(f"{path}: expected a table of numbers, got none.")
@@ -213,10 +261,14 @@ def _read_clip(path: Path, config: DataConfig, bounds: Bounds | None) -> NDArray
 
 
 def files_behind(path: Path) -> Iterator[Path]:
-    """The file itself, or the files of a folder of pictures in their order."""
+    """Yield the file itself, or the files of a folder of pictures in the order of their numbers.
+
+    >>> list(files_behind(Path("a.npy"))) == [Path("a.npy")]
+    True
+    """
     if path.is_dir():
         files = (path / name for name in visible(path))
-        # A folder called 1.jpg is refused when it is read; one without such a name holds something else.
+        # Other folders inside are skipped; one with the name of a picture (1.jpg) is not: reading it is an error.
         yield from sorted((file for file in files if file.suffix or not file.is_dir()), key=by_number)
     else:
         yield path

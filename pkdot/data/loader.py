@@ -1,4 +1,4 @@
-"""From a data set and indices to batches, in an order that (seed, epoch) alone decides."""
+"""From a data set and indices to batches, in an order that depends on (seed, epoch) only."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,21 +15,38 @@ from pkdot.data.batch import Batch, MultimodalDataset, ReadsTogether, Record, Sc
 from pkdot.data.files import is_sound
 from pkdot.data.memory import Sample, SampleMemory
 
-_READ_AHEAD = 512
+_READ_AT_ONCE = 512
+"""Samples that :meth:`Loader.preload` reads between two updates of its progress bar."""
 
 
 @dataclass
 class Loader:
-    """Batches of some of a data set's samples.
+    """Reads some of a data set's samples in batches.
+
+    >>> from types import SimpleNamespace
+    >>> from pkdot.data.batch import Modality
+    >>> from pkdot.tasks import Task
+    >>> schema = Schema("toy", Task("regression", ("y",)), {"x": Modality("vector", (2,))}, ("x",), ())
+    >>> records = [Record(f"r{i}", "anna", (float(i),)) for i in range(5)]
+    >>> toy = SimpleNamespace(schema=schema, records=records, read=lambda index: {"x": torch.ones(2)})
+    >>> loader = Loader(toy, np.arange(5), np.ones(5, bool), batch_size=3)
+    >>> [batch.ids for batch in loader.epoch(0)]
+    [('r0', 'r1', 'r2'), ('r3', 'r4')]
 
     Attributes:
-        indices: ``(n,)`` which records, in the order in which they come unless ``shuffle``.
-        batch_size: samples in a batch at most; the last batch takes what is left. Where that would be one sample, all
-            batches are of equal size, give or take one.
-        labelled: bool, one for each record of the data set; a record whose target is None must be False.
-        seed: decides order and augmentation, together with the epoch and the sample's index; the number of workers
-            has no part in it.
-        workers: processes that read beside this one. They use what the memory holds and add nothing to it.
+        dataset: where the samples come from.
+        indices: ``(n,)`` int64, the records to read.
+        labelled: ``(N,)`` bool for all N records of the data set; False where a record has no target, or one that
+            must not be used.
+        batch_size: largest number of samples in a batch. The last batch may be smaller; if it were a single sample,
+            all batches get about the same size instead.
+        seed: decides the order and the augmentation, together with the epoch and the sample's index. The number of
+            workers makes no difference.
+        shuffle: draw a new order for each epoch; otherwise samples come in the order of ``indices``.
+        augment: augment each sample anew in each epoch (:mod:`pkdot.data.augment`).
+        workers: number of processes that read; 0 reads in this process. Workers use the samples in the memory but
+            add none.
+        memory: keeps samples in RAM for the next epochs.
     """
 
     dataset: MultimodalDataset
@@ -46,10 +63,10 @@ class Loader:
         return len(self._batches(0))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from number ``start`` on; those before it are not read.
+        """Yield the batches of an epoch, from batch number ``start`` on; earlier batches are not read.
 
         Raises:
-            ValueError: a sample that cannot be read, has the wrong shape, or is not finite.
+            ValueError: a sample cannot be read, has the wrong shape, or is not finite.
         """
         batches = self._batches(epoch)[start:]
         if self.workers == 0 or not batches:
@@ -61,7 +78,7 @@ class Loader:
             batch_size=None,
             sampler=batches,
             num_workers=min(self.workers, len(batches)),
-            generator=torch.Generator().manual_seed(0),  # torch's own stream stays where it is
+            generator=torch.Generator().manual_seed(0),  # leaves torch's global generator alone
         )
         for batch in reader:
             if isinstance(batch, ValueError):
@@ -69,16 +86,17 @@ class Loader:
             yield batch
 
     def preload(self) -> None:
-        """Read samples into memory until it is full. Raises ``ValueError`` for the first bad one.
+        """Read samples into the memory until it is full. Raises ``ValueError`` for the first bad sample.
 
-        Those that the data set reads together are only looked at: it has them in memory, or the system has.
+        Samples that the data set reads together are checked but not kept: they lie in arrays, which the system keeps
+        in RAM by itself.
         """
         waiting = [int(index) for index in self.indices if self.memory.get(int(index)) is None]
         if self.memory.limit_mb <= 0:
             return
         with tqdm(total=len(waiting), desc="reading", unit="sample", disable=None, leave=False) as bar:
-            for first in range(0, len(waiting), _READ_AHEAD):
-                part = waiting[first : first + _READ_AHEAD]
+            for first in range(0, len(waiting), _READ_AT_ONCE):
+                part = waiting[first : first + _READ_AT_ONCE]
                 if self._read_together(part) is None and not all(
                     self.memory.add(index, self._read(index)) for index in part
                 ):
@@ -91,7 +109,7 @@ class Loader:
             order = np.random.default_rng(np.random.SeedSequence([self.seed, epoch])).permutation(order)
         count, size = len(order), self.batch_size
         if count % size == 1:
-            # A batch of one sample would weigh as much as all of another, and has no variance to normalise by.
+            # A batch of one sample would count as much as a full one, and batch normalisation needs a variance.
             return [batch.tolist() for batch in np.array_split(order, math.ceil(count / size))]
         return [order[first : first + size].tolist() for first in range(0, count, size)]
 
@@ -111,7 +129,7 @@ class Loader:
         return collate(samples, records, self.labelled[indices], schema)
 
     def _read_together(self, indices: list[int]) -> dict[str, Tensor] | None:
-        """Samples as they are, side by side; None where one by one is the only way, or tells what is wrong."""
+        """Unaugmented samples, stacked; None if they have to be read one by one, or if that will say what is wrong."""
         if self.augment or not isinstance(self.dataset, ReadsTogether):
             return None
         found = self.dataset.read_together(indices)
@@ -136,14 +154,30 @@ class Loader:
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> torch.Generator:
-    """The generator of one sample's augmentation in one epoch."""
-    # The spawn key keeps this stream apart from the order of the epochs, which has the same seed.
+    """The random generator for the augmentation of one sample in one epoch.
+
+    >>> [sample_generator(0, epoch=1, index=index).initial_seed() % 100 for index in (2, 2, 3)]
+    [2, 2, 51]
+    """
+    # The spawn key keeps this stream apart from the one that shuffles, which has the same seed.
     sequence = np.random.SeedSequence([seed, epoch, index], spawn_key=(1,))
     return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
 
 
 def check_sample(sample: Sample, record: Record, schema: Schema) -> None:
-    """Raise ``ValueError`` naming sample and modality unless every stream is known, finite and in its shape."""
+    """Check one sample against the schema.
+
+    Raises:
+        ValueError: a modality is unknown, has the wrong shape or is not finite; the message names sample and modality.
+
+    Example:
+        >>> from pkdot.data.batch import Modality
+        >>> from pkdot.tasks import Task
+        >>> schema = Schema("toy", Task("regression", ("y",)), {"x": Modality("vector", (2,))}, ("x",), ())
+        >>> check_sample({"x": torch.ones(3)}, Record("r7", "anna", None), schema)
+        Traceback (most recent call last):
+        ValueError: sample 'r7', modality 'x': expected shape (2,), got (3,).
+    """
     for name, tensor in sample.items():
         where = f"sample {record.id!r}, modality {name!r}"
         if name not in schema.modalities:
@@ -157,9 +191,17 @@ def check_sample(sample: Sample, record: Record, schema: Schema) -> None:
 
 
 def collate(samples: Sequence[Sample], records: Sequence[Record], labelled: np.ndarray, schema: Schema) -> Batch:
-    """Put samples side by side: uint8 becomes float32 in [0, 1], a missing modality a row of zeros.
+    """Stack samples into a batch. uint8 becomes float32 in [0, 1]; a missing modality becomes a row of zeros.
 
-    The target of an unlabelled sample is 0, whatever its record says: a label that may not be used leaves no trace.
+    The target of an unlabelled sample is 0, whatever its record says, so that no loss can see it by mistake.
+
+    >>> from pkdot.data.batch import Modality
+    >>> from pkdot.tasks import Task
+    >>> schema = Schema("toy", Task("regression", ("y",)), {"x": Modality("vector", (2,))}, ("x",), ())
+    >>> records = [Record("a", "anna", (0.5,)), Record("b", "bert", (0.7,))]
+    >>> batch = collate([{"x": torch.ones(2)}, {}], records, np.array([True, False]), schema)
+    >>> batch.modalities["x"].tolist(), batch.present["x"].tolist(), batch.target.tolist()
+    ([[1.0, 1.0], [0.0, 0.0]], [True, False], [[0.5], [0.0]])
     """
     modalities, present = {}, {}
     for name, modality in schema.modalities.items():
@@ -201,7 +243,10 @@ def _targets(records: Sequence[Record], known: Tensor, schema: Schema) -> Tensor
 
 
 class _Reader(Dataset[Batch | ValueError]):
-    """Reads whole batches in a worker. An error travels as a value: torch would wrap it in the worker's traceback."""
+    """Reads whole batches in a worker process.
+
+    An error is returned, not raised: torch would wrap the worker's traceback around its message.
+    """
 
     def __init__(self, loader: Loader, epoch: int) -> None:
         self._loader, self._epoch = loader, epoch

@@ -1,4 +1,4 @@
-"""Own data without code: a folder with dataset.toml, samples.csv, and an array or files for each modality."""
+"""The manifest, for own data without code: a folder with dataset.toml, samples.csv, and arrays or files."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,11 @@ DESCRIPTION, SAMPLES = "dataset.toml", "samples.csv"
 
 @dataclass(frozen=True)
 class Stream:
-    """Where a modality's samples are: rows of ``array``, or one file (None: missing) for each sample."""
+    """Where the samples of a modality are: in the rows of ``array``, or in one file each (None: missing).
+
+    >>> Stream(Modality("vector", (6,)), files=(Path("a.npy"), None)).files[1] is None
+    True
+    """
 
     modality: Modality
     array: MappedArray | None = None
@@ -32,10 +36,21 @@ class Stream:
 
 @dataclass(eq=False)
 class Manifest:
-    """A data set described by a folder.
+    r"""A data set in a folder of its own, which dataset.toml and samples.csv describe.
 
-    ``records`` follow the lines of samples.csv. An empty target cell makes a sample unlabelled; an empty path cell
-    makes its modality missing.
+    Each line of samples.csv is a record. An empty target cell makes the sample unlabelled; an empty path cell makes
+    its modality missing.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> toml = ["name='toy'", "task='regression'", "targets=['y']", "prevalent=['x']"]
+    >>> toml += ["modalities.x={kind='vector', source='files'}"]
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "dataset.toml").write_text("\n".join(toml))
+    ...     _ = Path(folder, "samples.csv").write_text("id,subject,y,x\na,anna,0.5,a.csv\nb,bert,,")
+    ...     _ = Path(folder, "a.csv").write_text("1,2,3")
+    ...     dataset = Manifest.open(Path(folder), DataConfig())
+    ...     [(record.target, dataset.read(index)) for index, record in enumerate(dataset.records)]
+    [((0.5,), {'x': tensor([1., 2., 3.])}), (None, {})]
     """
 
     schema: Schema
@@ -48,12 +63,14 @@ class Manifest:
 
     @classmethod
     def open(cls, path: Path | None, config: DataConfig) -> "Manifest":
-        """Read dataset.toml and samples.csv, and learn the shapes: of a file-backed modality from its first file.
+        """Read dataset.toml and samples.csv, and find the shapes; a modality in files gets the shape of its first file.
 
-        ``path`` is the folder, or the dataset.toml in it.
+        Args:
+            path: the folder, or the dataset.toml in it.
+            config: the settings for reading files.
 
         Raises:
-            ValueError: one line that names file, line and field, what came and what was expected.
+            ValueError: in one line: the file, the line and the field, what came and what was expected.
         """
         if path is None:
             raise ValueError("a manifest needs its folder: --data manifest:FOLDER, or --data FOLDER.")
@@ -74,7 +91,7 @@ class Manifest:
         return cls(schema, records, folder, bounds, streams, rows, config)
 
     def read(self, index: int) -> dict[str, Tensor]:
-        """One sample's modalities; a missing one is absent. Raises ``ValueError`` naming the file."""
+        """Read one sample. A missing modality has no entry. Raises ``ValueError`` with the file's name."""
         found = {}
         for name, stream in self.streams.items():
             row = self.rows[index]
@@ -90,14 +107,14 @@ class Manifest:
         return found
 
     def read_together(self, indices: Sequence[int]) -> dict[str, Tensor] | None:
-        """Samples side by side, where all modalities are arrays."""
+        """Read several samples at once; None unless all modalities are arrays."""
         arrays = {name: stream.array for name, stream in self.streams.items() if stream.array is not None}
         if len(arrays) < len(self.streams):
             return None
         return {name: array[indices] for name, array in arrays.items()}
 
     def contents(self) -> Iterator[Path]:
-        """Every file that the data set is read from, once, in an order that its tables decide."""
+        """Yield every file that the data set is read from, once, in the order of its tables."""
         yield self.folder / DESCRIPTION
         yield self.rows[0].path
         sources: dict[Path, None] = {}
@@ -122,7 +139,7 @@ def _stream(name: str, source: Source, bounds: Bounds, rows: Sequence[Row], conf
 
 
 def _file(row: Row, name: str, source: Source, bounds: Bounds) -> Path:
-    """The file, or the folder of pictures, that a cell names."""
+    """The file or the folder of pictures that a cell names."""
     file = bounds.folder / row.cells[name]
     try:
         place = bounds.outside_place(file)
@@ -131,5 +148,5 @@ def _file(row: Row, name: str, source: Source, bounds: Bounds) -> Path:
     except (OSError, ValueError) as error:
         raise row.error(name, f"a file below {bounds.folder}: {reason(error)}") from error
     if place is not None:
-        raise row.error(name, f"a file in the data folder; it leads to {place}, which --data.outside allows")
+        raise row.error(name, f"a file in the data folder, but this path leads to {place} (--data.outside allows it)")
     return file

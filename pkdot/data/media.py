@@ -1,4 +1,4 @@
-"""Frames and sound on the disk."""
+"""Read and write pictures, films and sound."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,19 +15,22 @@ from pkdot.data.tables import LARGEST
 
 JPEG_QUALITY = 88
 PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP")
-"""What is decoded, whatever a file is called: rasters only. Of the others one starts a program (EPS: Ghostscript)."""
+"""Picture formats that are decoded, whatever the file's name. Others are unsafe: EPS, for one, starts Ghostscript."""
 MOST_PIXELS = 100_000_000
-"""Of a picture, or of a frame of a film."""
+"""Largest number of pixels of a picture, or of a frame of a film."""
 FILM_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts"
-"""What FFmpeg may take a film for: playlists and their like would have it open other files and addresses."""
+"""Film formats that FFmpeg may decode. Playlists are not among them: they make it open other files and addresses."""
 SOUND_HZ = (100, 1_000_000)
-"""Lowest and highest rate of a sound (samples per second)."""
+"""Lowest and highest sampling rate of a sound (samples per second)."""
 
 
 def evenly_spaced(available: int, wanted: int) -> NDArray[np.int64]:
-    """``wanted`` of the indices ``0 .. available - 1``, first and last included; some repeat if there are too few.
+    """``wanted`` evenly spaced indices from 0 to ``available - 1``, both included; a single one is in the middle.
 
-    One index is the middle one.
+    Indices repeat if there are fewer than wanted.
+
+    >>> evenly_spaced(10, 4), evenly_spaced(2, 4), evenly_spaced(9, 1)
+    (array([0, 3, 6, 9]), array([0, 0, 1, 1]), array([4]))
     """
     if wanted == 1:
         return np.array([available // 2])
@@ -35,10 +38,18 @@ def evenly_spaced(available: int, wanted: int) -> NDArray[np.int64]:
 
 
 def read_frames(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
-    """Pictures resized to ``(3, len(files), size, size)``.
+    """Read pictures and resize them: uint8 ``(3, len(files), size, size)``.
 
     Raises:
-        ValueError: a file is no picture, is too large or stops in the middle, with its name.
+        ValueError: a file is no picture, is too large or is cut short; the message names it.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "grey.png")
+        ...     Image.new("L", (20, 10), 128).save(path)
+        ...     read_frames([path, path], size=8).shape
+        (3, 2, 8, 8)
     """
     frames = np.empty((3, len(files), size, size), np.uint8)
     for index, file in enumerate(files):
@@ -53,7 +64,7 @@ def read_frames(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
 
 
 def _open_picture(file: Path) -> Image.Image:
-    # Pillow's own limit is twice as high, warns before it refuses, and is there for the whole process.
+    # Pillow's own limit is another one and global to the process; ours is checked in _check_pixels.
     pillows, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         return Image.open(file, formats=PICTURE_FORMATS)
@@ -63,14 +74,19 @@ def _open_picture(file: Path) -> Image.Image:
 
 def _check_pixels(width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
-        raise ValueError(f"got {width} x {height} = {width * height} pixels, and the limit is {MOST_PIXELS}")
+        raise ValueError(f"it has {width} x {height} = {width * height} pixels, expected at most {MOST_PIXELS}")
 
 
 def read_mp4(path: Path, wanted: int, size: int) -> NDArray[np.uint8]:
-    """``wanted`` evenly spaced frames of a film, resized to ``(3, wanted, size, size)``.
+    """Read ``wanted`` evenly spaced frames of a film and resize them: uint8 ``(3, wanted, size, size)``.
 
     Raises:
-        ValueError: PyAV is not installed, or the file is no whole film.
+        ValueError: PyAV is not installed, or the file is no film or is cut short.
+
+    Example:
+        >>> read_mp4(Path("nowhere.mp4"), wanted=12, size=48)
+        Traceback (most recent call last):
+        ValueError: nowhere.mp4: no such file.
     """
     file_status(path, FILM_MB)
     try:
@@ -85,7 +101,7 @@ def read_mp4(path: Path, wanted: int, size: int) -> NDArray[np.uint8]:
             raise ValueError("it has no frame")
         places = evenly_spaced(available, wanted).tolist()
         file.seek(0)
-        # A film of any length is decoded twice rather than held in memory.
+        # The film is decoded twice: a long one would not fit into RAM.
         chosen = set(places)
         decoded = enumerate(_frames_of(av, file))
         pictures = {place: _fit(frame.to_image(), size) for place, frame in decoded if place in chosen}
@@ -107,7 +123,7 @@ def _fit(picture: Image.Image, size: int) -> NDArray[np.uint8]:
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Of 16 bits the upper eight: Pillow would make everything above 255 white."""
+    """The upper eight of 16 bits. Pillow would turn every value above 255 into white."""
     if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
         return picture
     values = np.asarray(picture)
@@ -117,15 +133,23 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
 
 
 def read_wav(path: Path) -> tuple[int, NDArray[np.float32]]:
-    """Samples per second, and the recording ``(time,)`` in [-1, 1]; several channels become their mean.
+    """Read a WAV file: samples per second, and the sound ``(time,)`` float32 in [-1, 1], the mean of its channels.
 
     Raises:
-        ValueError: the file is no WAV file, stops in the middle, is empty, has a rate that no recording has or holds
-            values that are not finite, with its name.
+        ValueError: the file is no WAV file, is cut short or empty, has an impossible rate or values that are not
+            finite; the message names it.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "voice.wav")
+        ...     wavfile.write(path, 16_000, np.array([0, 16384, -32768], np.int16))
+        ...     read_wav(path)
+        (16000, array([ 0. ,  0.5, -1. ], dtype=float32))
     """
     file_status(path, SOUND_MB)
     with decoding(path, "a whole WAV file"), warnings.catch_warnings():
-        # Editors leave chunks of their own in the file, which is fine; an early end is not.
+        # Unknown chunks are fine, many editors add them; a file that ends early is not.
         warnings.simplefilter("ignore", wavfile.WavFileWarning)
         warnings.filterwarnings("error", "Reached EOF", wavfile.WavFileWarning)
         rate, sound = wavfile.read(path)
@@ -139,12 +163,17 @@ def read_wav(path: Path) -> tuple[int, NDArray[np.float32]]:
 
 
 def check_sound(path: Path, rate: int, sound: NDArray[Any]) -> None:
-    """Raise ``ValueError`` naming the file unless a recording has a rate, a length and finite values."""
+    """Check the rate, the length and the values of a sound. Raises ``ValueError`` that names the file.
+
+    >>> check_sound(Path("a.wav"), 16_000, np.zeros(0))
+    Traceback (most recent call last):
+    ValueError: a.wav: expected a sound of at least one sample, got none.
+    """
     slowest, fastest = SOUND_HZ
     if not slowest <= rate <= fastest:
         raise ValueError(f"{path}: expected {slowest} to {fastest} samples per second, got {rate}.")
     if not sound.size:
-        raise ValueError(f"{path}: expected a recording, got one without a sample.")
+        raise ValueError(f"{path}: expected a sound of at least one sample, got none.")
     if sound.dtype.kind == "f" and not (np.abs(sound) <= LARGEST).all():
         raise ValueError(f"{path}: expected finite samples, got NaN, infinity or a number beyond {LARGEST:g}.")
 
@@ -152,7 +181,21 @@ def check_sound(path: Path, rate: int, sound: NDArray[Any]) -> None:
 def write_frames(
     folder: Path, name: str, frames: NDArray[np.uint8], *, leave_out: NDArray[np.bool_] | None = None
 ) -> None:
-    """Write ``(T, height, width, 3)`` as JPEG files; ``name`` is a format of the number, which counts from 1."""
+    """Write frames as JPEG files.
+
+    Args:
+        folder: made if it does not exist.
+        name: format of the file names, for the number of the frame (from 1), such as ``"img_{:05d}.jpg"``.
+        frames: ``(T, height, width, 3)``.
+        leave_out: ``(T,)`` bool, the frames that are not written.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     write_frames(Path(folder), "{:02d}.jpg", np.zeros((2, 8, 8, 3), np.uint8))
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['01.jpg', '02.jpg']
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for number, frame in enumerate(frames, start=1):
         if leave_out is None or not leave_out[number - 1]:

@@ -1,6 +1,7 @@
-"""Decoded samples that a process inherits from the one that it is forked from: read once for all runs of a comparison.
+"""Read a data set once for all runs of a comparison.
 
-They take their memory once, too: as long as nobody writes to them, forked processes share the pages.
+A server process reads the samples into a memory; the processes forked from it inherit that memory. The samples take
+RAM only once: forked processes share the pages, as long as nobody writes to them.
 """
 
 import numpy as np
@@ -14,10 +15,14 @@ _inherited: dict[tuple[object, ...], SampleMemory] = {}
 
 
 def read_ahead(config: DataConfig) -> bool:
-    """Read a whole data set for the processes that will be forked from this one. False where it is not kept.
+    """Read a whole data set into a memory for the processes that will be forked from this one.
 
-    It is not where it would not fit: together they take no more than ``config.cache_mb``. Nor is it where it cannot be
-    read, which the runs on it will tell, or need not be, because it lies in arrays.
+    Returns False if the data set is not kept. There are three reasons: all data sets read ahead would take more than
+    ``config.cache_mb`` together; the data set cannot be read (the runs on it report the error); or it lies in arrays
+    that the system keeps in RAM anyway.
+
+    >>> read_ahead(DataConfig(source="./nowhere"))
+    False
     """
     if _what_is_read(config) in _inherited:
         return True
@@ -25,21 +30,25 @@ def read_ahead(config: DataConfig) -> bool:
     memory = SampleMemory(max(config.cache_mb - used_mb, 0.0))
     try:
         dataset = open_dataset(config)
-        everybody = np.arange(len(dataset.records))
-        Loader(dataset, everybody, np.zeros(len(everybody), dtype=bool), batch_size=1, memory=memory).preload()
+        indices = np.arange(len(dataset.records))
+        Loader(dataset, indices, np.zeros(len(indices), dtype=bool), batch_size=1, memory=memory).preload()
     except ValueError:
         return False
-    if len(memory) < len(everybody):
+    if len(memory) < len(indices):
         return False
     _inherited[_what_is_read(config)] = memory
     return True
 
 
 def memory_for(config: DataConfig) -> SampleMemory:
-    """The samples that were read ahead, or an empty memory."""
+    """The memory that was filled by :func:`read_ahead` for these settings, or an empty one.
+
+    >>> len(memory_for(DataConfig()))
+    0
+    """
     return _inherited.get(_what_is_read(config)) or SampleMemory(config.cache_mb)
 
 
 def _what_is_read(config: DataConfig) -> tuple[object, ...]:
-    """The settings that decide what sample number i is. Those of splits and labels have no part in it."""
+    """The settings that decide what sample number i is; those of splits and labels do not."""
     return config.source, config.levels, config.part, config.frames, config.image_size, config.cache_dir

@@ -1,4 +1,4 @@
-"""samples.csv of a manifest: the samples, who they are of, and what is asked about them."""
+"""Read samples.csv of a manifest: the samples with their subjects, targets and splits."""
 
 import csv
 import io
@@ -13,18 +13,26 @@ from pkdot.data.tables import FINITE, LONGEST_NAME, Row, is_name, number_name, t
 from pkdot.tasks import Task
 
 SAMPLES_MB = 256
-"""Most of a samples.csv: millions of samples."""
+"""Largest samples.csv: millions of samples."""
 FEW_CLASSES = 20
-"""So many classes are read off a column however few its samples are."""
+"""Up to this many classes may be read from a column, however few samples there are."""
 
 
 def read_samples(path: Path, columns: Sequence[str]) -> list[Row]:
-    """The lines of samples.csv below its header, with blanks around cells removed.
+    """Read the lines of samples.csv below its header. Blanks around cells are removed.
 
-    Of a line the cells of ``columns`` are kept, and that of ``split`` where there is one.
+    The cells of ``columns`` are kept, and those of the column ``split`` if there is one.
 
     Raises:
-        ValueError: a column is missing or there twice, a line is too short or too long, or there is none.
+        ValueError: a column is missing or appears twice, a line has too few or too many cells, or there is no line.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "samples.csv")
+        ...     _ = path.write_text("id,subject,note" + chr(10) + "a,anna,tired")
+        ...     [(row.line, row.cells) for row in read_samples(path, ["id", "subject"])]
+        [(2, {'id': 'a', 'subject': 'anna'})]
     """
     lines = _lines(path)
     line, header = next(lines, (1, []))
@@ -42,7 +50,7 @@ def read_samples(path: Path, columns: Sequence[str]) -> list[Row]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Numbers and cells of the lines that are not empty."""
+    """Yield the number and the cells of every line that is not empty."""
     what = "a readable table of samples"
     text = read_text(path, what, SAMPLES_MB)
     with decoding(path, what):
@@ -62,12 +70,22 @@ def _check_header(where: str, header: Sequence[str], columns: Sequence[str]) -> 
             raise ValueError(f"{where}: {what} {brief(repr(column))} in {names}{near(column, header)}.")
     splits = [name for name in header if name.casefold() == "split"]
     if splits not in ([], ["split"]):
-        # Unnoticed, a column Split would leave the data set's own split unused.
+        # If a column "Split" were ignored, the data set's own split would not be used, and nobody would notice.
         raise ValueError(f"{where}: got {', '.join(splits)!r}, expected at most one column 'split'.")
 
 
 def records_of(rows: Sequence[Row], task: Task) -> list[Record]:
-    """A record for each row. Raises ``ValueError`` that names the line and field of a wrong cell."""
+    """Turn rows into records. Raises ``ValueError`` with the line and field of a wrong cell.
+
+    >>> task = Task("classification", ("pain",), ("no", "yes"))
+    >>> cells = [{"id": "a", "subject": "anna", "pain": "yes"}, {"id": "b", "subject": "anna", "pain": "yse"}]
+    >>> rows = [Row(Path("samples.csv"), line, row) for line, row in enumerate(cells, start=2)]
+    >>> records_of(rows[:1], task)
+    [Record(id='a', subject='anna', target=(1.0,), split=None)]
+    >>> records_of(rows, task)
+    Traceback (most recent call last):
+    ValueError: samples.csv, line 3, field pain: got 'yse', expected one of no, yes (did you mean 'yes'?).
+    """
     first: dict[str, int] = {}
     own_split = any(row.cells.get("split") for row in rows)
     target_of = _reader_of_targets(task)
@@ -78,7 +96,7 @@ def records_of(rows: Sequence[Row], task: Task) -> list[Record]:
             if not is_name(row.cells[key]):
                 raise row.error(key, f"a name of 1 to {LONGEST_NAME} characters in one line")
         if first.setdefault(name, row.line) != row.line:
-            raise row.error("id", f"a name of its own, line {first[name]} has this one")
+            raise row.error("id", f"an id of its own, but line {first[name]} has the same")
         if own_split and row.cells["split"] not in SPLITS:
             raise row.error("split", "train, val or test, or an empty column")
         records.append(Record(name, subject, target_of(row), row.cells["split"] if own_split else None))
@@ -86,11 +104,21 @@ def records_of(rows: Sequence[Row], task: Task) -> list[Record]:
 
 
 def classes_in(rows: Sequence[Row], column: str, *, ordered: bool) -> tuple[str, ...]:
-    """The classes that stand in a column, in the order of the numbers if all are numbers, else of the alphabet.
+    """The different classes in a column: sorted as numbers if all are numbers, else by the alphabet.
+
+    Args:
+        rows: the lines of the table.
+        column: the target column; empty cells are ignored.
+        ordered: whether the classes are a scale; they must then be numbers.
 
     Raises:
-        ValueError: fewer than two, more than classes can be, numbers beside names, or no numbers where an order is
+        ValueError: fewer than two classes, too many classes, numbers mixed with names, or names where an order is
             needed.
+
+    Example:
+        >>> rows = [Row(Path("samples.csv"), 2, {"level": cell}) for cell in ("10", "2", "", "10")]
+        >>> classes_in(rows, "level", ordered=True)
+        ('2', '10')
     """
     first: dict[str, Row] = {}
     for row in rows:
@@ -101,7 +129,7 @@ def classes_in(rows: Sequence[Row], column: str, *, ordered: bool) -> tuple[str,
         if numbers and to_number(cell) is None:
             raise row.error(column, f"{FINITE}, as in other lines, or key classes in dataset.toml with all names")
         if not is_name(cell) or cell.casefold() == "nan":
-            raise row.error(column, "the name of a class, or nothing where it is not known")
+            raise row.error(column, "the name of a class, or an empty cell if it is unknown")
     where = f"{rows[0].path}, field {column}"
     if ordered and not numbers:
         raise ValueError(f"{where}: expected numbers, or key classes in dataset.toml with the names in their order.")
@@ -111,14 +139,14 @@ def classes_in(rows: Sequence[Row], column: str, *, ordered: bool) -> tuple[str,
         raise ValueError(f"{where}: expected at least two different classes, got {brief(', '.join(names)) or 'none'}.")
     if len(names) > min(MOST_CLASSES, max(FEW_CLASSES, labelled // 2)):
         raise ValueError(
-            f"{where}: got {len(names)} different values in {labelled} samples, too many for classes that are not "
-            "named; is it a regression, or should key classes in dataset.toml name them?"
+            f"{where}: got {len(names)} different values in {labelled} samples, too many for classes; "
+            "is it a regression? If not, name them all in key classes of dataset.toml."
         )
     return names
 
 
 def _reader_of_targets(task: Task) -> Callable[[Row], tuple[float, ...] | None]:
-    """What reads a row's targets; None for a row in which one is empty."""
+    """A function from a row to its targets; it returns None if a target cell is empty."""
     place = _places(task.classes)
 
     def value(row: Row, column: str) -> float:
@@ -141,7 +169,7 @@ def _reader_of_targets(task: Task) -> Callable[[Row], tuple[float, ...] | None]:
 
 
 def _places(classes: Sequence[str]) -> Callable[[str], int | None]:
-    """What finds a cell's class: by its name, or where all names are numbers by its number ("2.0" is class 2)."""
+    """A function from a cell to the index of its class, by name, or by value if all names are numbers ("2.0" is 2)."""
     by_name = {name: place for place, name in enumerate(classes)}
     by_number = {to_number(name): place for place, name in enumerate(classes)}
     if None in by_number or len(by_number) < len(classes):

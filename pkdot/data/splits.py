@@ -1,6 +1,6 @@
-"""Who trains, who selects the model, who is tested on, and whose labels are known.
+"""Split records into training, validation and test, and choose the training labels that may be used.
 
-Everything here follows from the records and a seed: a teacher and its students get the same answer.
+Everything here depends on the records and a seed only, so a teacher and its students get the same splits.
 """
 
 import warnings
@@ -19,7 +19,11 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Splits:
-    """Indices into a data set's records, int64, ascending; no index is in two of them."""
+    """Indices into a data set's records, int64 and ascending; no index is in two splits.
+
+    >>> Splits(train=np.array([0, 2]), val=np.array([1]), test=np.array([3])).train
+    array([0, 2])
+    """
 
     train: np.ndarray
     val: np.ndarray
@@ -27,23 +31,35 @@ class Splits:
 
 
 def split_dataset(records: Sequence[Record], config: DataConfig) -> Splits:
-    """Divide records so that nobody is in two splits.
+    """Split the records by subject, so that nobody is in two splits.
 
-    A data set's own split is used as it is, unless there are folds; of "val" and "test" it may lack what is then
-    taken from its training subjects. Otherwise subjects are drawn with ``config.split_seed``: ``config.val`` and
-    ``config.test`` are shares of the subjects, at least one each, and every class is in every split where there are
-    subjects enough. Somebody of whom nothing is labelled can only train. Which subject goes where does not depend on
-    the order of the records.
+    There are four ways:
 
-    With ``config.folds`` all subjects are dealt out to so many folds, of which ``config.fold`` is the test split, and
-    the validation split is drawn from the others: cross-validation, which knows no official test split. With
-    ``"loso"`` the folds are the subjects in the order of their names.
+    - Cross-validation (``config.folds``): the subjects are divided into that many folds. Fold ``config.fold`` is the
+      test split, and the validation split is drawn from the other folds. With ``"loso"`` each subject is a fold, in
+      the order of the names. A split of the data set's own is ignored.
+    - The data set's own split is used as it is. If it has no "val" or no "test", these are drawn from its training
+      subjects.
+    - Otherwise the subjects are drawn with ``config.split_seed``. ``config.val`` and ``config.test`` are shares of the
+      subjects, at least one subject each.
+    - ``protocol="released"`` draws clips instead of subjects, as the published code does. The same people are then in
+      all splits; a warning says so.
 
-    ``protocol="released"`` draws clips instead, so that the same faces are in all splits, and warns of it.
+    Every split has every class if there are enough subjects. A subject without any label can only be in training.
+    The order of the records makes no difference.
+
+    Args:
+        records: of the whole data set.
+        config: folds, fold, protocol, val, test and split_seed are used.
 
     Raises:
-        ValueError: too few subjects, a subject in two splits of the data set's own, a split named for some records
-            only or with an unknown word, or "released" for a data set with a split of its own.
+        ValueError: there are too few subjects; in the data set's own split a subject is in two splits, or a record
+            has no split or an unknown one; or the protocol is "released" for a data set with a split of its own.
+
+    Example:
+        >>> records = [Record(f"r{i}", f"p{i // 2}", (float(i % 2),)) for i in range(10)]
+        >>> split_dataset(records, DataConfig(val=0.2, test=0.2))
+        Splits(train=array([0, 1, 4, 5, 6, 7]), val=array([8, 9]), test=array([2, 3]))
     """
     if config.folds:
         test = fold_members(records, config.folds, config.split_seed)
@@ -54,7 +70,7 @@ def split_dataset(records: Sequence[Record], config: DataConfig) -> Splits:
         parts = {"test": test[config.fold], **_draw(records, others, {"val": config.val}, config.split_seed)}
     elif any(record.split is not None for record in records):
         if config.protocol == "released":
-            raise ValueError('protocol "released" draws clips at random, but this data set brings its own split.')
+            raise ValueError('protocol "released" draws clips at random, but this data set has a split of its own.')
         parts = _own_split(records)
         missing = {name: getattr(config, name) for name in ("test", "val") if not parts[name]}
         parts |= _draw(records, parts["train"], missing, config.split_seed)
@@ -73,18 +89,29 @@ def split_dataset(records: Sequence[Record], config: DataConfig) -> Splits:
 
 
 def fold_members(records: Sequence[Record], folds: int | Literal["loso"], seed: int) -> list[list[int]]:
-    """Indices of the records in each fold, subject by subject; somebody of whom nothing is labelled is in none.
+    """Divide the subjects into folds: the indices of the records in each fold, subject by subject.
+
+    A subject without any label is in no fold.
+
+    Args:
+        records: of the whole data set.
+        folds: number of folds, or "loso" (leave one subject out) for a fold for each subject.
+        seed: decides which subject is in which fold.
 
     Raises:
-        ValueError: fewer subjects with a label than folds, or fewer than three.
+        ValueError: there are fewer subjects with a label than folds, or fewer than three.
+
+    Example:
+        >>> records = [Record(f"r{i}", f"p{i // 2}", (0.0,)) for i in range(6)]
+        >>> fold_members(records, "loso", seed=0), fold_members(records, 2, seed=0)
+        ([[0, 1], [2, 3], [4, 5]], [[0, 1, 2, 3], [4, 5]])
     """
     groups = _groups(records, range(len(records)))
     known = [name for name, members in groups.items() if any(records[i].target is not None for i in members)]
     count = len(known) if folds == "loso" else folds
-    if count > len(known) or len(known) < 3:
-        raise ValueError(
-            f"{count} folds and a validation split need as many subjects with a label, at least 3; got {len(known)}."
-        )
+    least = max(count, 3)
+    if len(known) < least:
+        raise ValueError(f"{count} folds need at least {least} subjects with a label, got {len(known)}.")
     if folds == "loso":
         return [groups[name] for name in known]
     places = {str(fold): len(known) // count + (fold < len(known) % count) for fold in range(count)}
@@ -95,11 +122,24 @@ def fold_members(records: Sequence[Record], folds: int | Literal["loso"], seed: 
 def labelled_mask(
     records: Sequence[Record], splits: Splits, share: float, seed: int, *, by: Literal["subject", "sample"] = "subject"
 ) -> np.ndarray:
-    """Which records have a label that may be used: ``(n,)`` bool.
+    """Choose the records whose label may be used: ``(n,)`` bool.
 
-    Outside the training split that is every record with a target. Inside it, ``share`` of the subjects who have
-    labels keep them (at least one subject, and of every class somebody, where the number allows), or of the samples.
-    The others stay as unlabelled pairs.
+    Outside the training split, every record with a target is chosen. In the training split, a ``share`` of the
+    labelled subjects keep their labels: at least one subject, and somebody of every class if the number allows. The
+    other records stay in training as unlabelled samples.
+
+    Args:
+        records: of the whole data set.
+        splits: of these records.
+        share: share of the labelled training subjects (or samples) that keep their label, in (0, 1].
+        seed: decides who keeps a label.
+        by: "subject" keeps or drops all labels of a subject together; "sample" draws single samples.
+
+    Example:
+        >>> records = [Record(f"r{i}", f"p{i // 2}", (float(i % 2),)) for i in range(6)]
+        >>> splits = Splits(np.arange(4), np.array([4]), np.array([5]))
+        >>> labelled_mask(records, splits, share=0.5, seed=0)
+        array([ True,  True, False, False,  True,  True])
     """
     mask = np.array([record.target is not None for record in records])
     subjects = _groups(records, (int(index) for index in splits.train if mask[index]), clips=by == "sample")
@@ -119,22 +159,22 @@ def _own_split(records: Sequence[Record]) -> dict[str, list[int]]:
     for index, record in enumerate(records):
         if record.split not in SPLITS:
             found = "none" if record.split is None else repr(record.split)
-            raise ValueError(f"sample {record.id!r}: expected split train, val or test for every sample, got {found}.")
+            raise ValueError(f"sample {record.id!r}: got split {found}, expected train, val or test for every sample.")
         if home.setdefault(record.subject, record.split) != record.split:
             raise ValueError(
-                f"subject {record.subject!r} is in two splits of the data set's own: "
-                f"{home[record.subject]} and {record.split} (sample {record.id!r})."
+                f"subject {record.subject!r} is in two splits, {home[record.subject]} and {record.split} "
+                f"(sample {record.id!r}); expected one."
             )
         parts[record.split].append(index)
     if not parts["train"]:
-        raise ValueError("the data set's own split has no sample in train.")
+        raise ValueError("the data set's own split has no sample in train; expected at least one.")
     return parts
 
 
 def _draw(
     records: Sequence[Record], indices: Iterable[int], shares: Mapping[str, float], seed: int, *, clips: bool = False
 ) -> dict[str, list[int]]:
-    """Deal the subjects (or clips) among ``indices`` out to train and to the splits in ``shares``."""
+    """Divide the subjects (or clips) of ``indices`` among train and the splits in ``shares``."""
     groups = _groups(records, indices, clips=clips)
     known = [name for name, members in groups.items() if any(records[i].target is not None for i in members)]
     if len(known) <= len(shares):
@@ -153,7 +193,7 @@ def _draw(
 
 
 def _groups(records: Sequence[Record], indices: Iterable[int], *, clips: bool = False) -> dict[str, list[int]]:
-    """Indices by subject (or by clip), ordered by name."""
+    """The indices of each subject (or clip), ordered by name."""
     groups: dict[str, list[int]] = defaultdict(list)
     for index in indices:
         groups[records[index].id if clips else records[index].subject].append(index)
@@ -161,7 +201,7 @@ def _groups(records: Sequence[Record], indices: Iterable[int], *, clips: bool = 
 
 
 def _classes_of(records: Sequence[Record], groups: Mapping[str, list[int]]) -> dict[str, set[float]]:
-    """The classes that each group has; none where the targets take too many values to be classes."""
+    """The classes in each group; empty sets if the targets have too many different values to be classes."""
     found = {
         name: {target[0] for index in members if (target := records[index].target) is not None and len(target) == 1}
         for name, members in groups.items()
@@ -174,10 +214,15 @@ def _classes_of(records: Sequence[Record], groups: Mapping[str, list[int]]) -> d
 def _deal(
     classes: Mapping[str, set[float]], places: Mapping[str, int], generator: np.random.Generator
 ) -> dict[str, list[str]]:
-    """Give every group a place, so that each part gets its share of every class, and one of it where possible.
+    """Assign every group to a part, so that each part gets its share of every class, and at least one if possible.
 
-    Iterative stratification (Sechidis, Tsoumakas, Vlahavas 2011) over groups: the rarest class is dealt first, each
-    of its groups to the part that still wants most of that class; among equals, the part named first.
+    Iterative stratification over groups (Sechidis, Tsoumakas, Vlahavas 2011): start with the rarest class; each of
+    its groups goes to the part that still wants most groups of that class, the first such part among equals.
+
+    Args:
+        classes: the classes in each group.
+        places: the number of groups for each part.
+        generator: shuffles the groups first.
     """
     names = list(classes)
     waiting = dict.fromkeys(names[i] for i in generator.permutation(len(names)))

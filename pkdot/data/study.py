@@ -1,4 +1,4 @@
-"""A study: a data set that is split and labelled, with a loader for each use."""
+"""A study: a data set that is split and labelled, with a loader for each purpose."""
 
 import hashlib
 import json
@@ -21,15 +21,29 @@ from pkdot.data.splits import Splits, labelled_mask, split_dataset
 
 @dataclass
 class Study:
-    """A data set with its splits and labels, as training, selection and testing use them.
+    """A data set with its splits and labels: what training, model selection and testing read.
 
-    Opening it reads records only; the test split's files are read through :meth:`test`.
+    :func:`open_study` makes it from the configs. Opening reads the records only. The files of the test split are read
+    by :meth:`test` and by nothing else.
+
+    >>> from types import SimpleNamespace
+    >>> from pkdot.tasks import Task
+    >>> schema = Schema("toy", Task("regression", ("y",)), {}, (), ())
+    >>> records = [Record(f"r{i}", f"p{i}", (float(i),)) for i in range(3)]
+    >>> study = open_study(DataConfig(), OptimConfig(), 0, Opened(SimpleNamespace(schema=schema, records=records)))
+    >>> [record.id for record in study.records(study.splits.test)], study.targets(study.splits.test)
+    (['r1'], [(1.0,)])
 
     Attributes:
-        opened: the data set as it is on the disk.
-        dataset: the same, with label noise where that was asked for.
-        schema: of the data set, with the task loss that was asked for.
-        labelled: ``(n,)`` bool, which records keep their label.
+        opened: the data set as it is on the disk, with its content digest.
+        dataset: the same data set, with label noise if the config asks for it.
+        schema: the data set's schema, with the task loss of the config and, for a regression, the targets' units.
+        splits: which records train, select and test.
+        labelled: ``(N,)`` bool, the records whose label may be used.
+        config: the settings of the data.
+        batch_size: of every loader.
+        seed: of the training loader's order and augmentation.
+        memory: the samples kept in RAM, shared by all loaders.
     """
 
     opened: Opened
@@ -43,19 +57,19 @@ class Study:
     memory: SampleMemory = field(repr=False)
 
     def train(self) -> Loader:
-        """The training split: shuffled, augmented, unlabelled pairs included."""
+        """The training split, shuffled and augmented, with its unlabelled samples."""
         return self._loader(self.splits.train, shuffle=True, augment=self.config.augment)
 
     def train_clean(self) -> Loader:
-        """The training split in order, as it is on the disk."""
+        """The training split in order, without augmentation."""
         return self._loader(self.splits.train)
 
     def validation(self) -> Loader:
-        """The validation split, which selects the model."""
+        """The validation split, on which the model is selected."""
         return self._loader(self.splits.val)
 
     def test(self) -> Loader:
-        """The test split, to be read once the model is selected."""
+        """The test split. Read it once, after the model is selected."""
         return self._loader(self.splits.test)
 
     def _loader(self, indices: np.ndarray, *, shuffle: bool = False, augment: bool = False) -> Loader:
@@ -72,39 +86,62 @@ class Study:
         )
 
     def records(self, indices: np.ndarray) -> list[Record]:
-        """The records of a split, in its order."""
+        """The records with these indices, in that order."""
         return [self.dataset.records[int(index)] for index in indices]
 
     def targets(self, indices: np.ndarray) -> list[tuple[float, ...]]:
-        """The targets of a split's labelled records."""
+        """The targets of those records with these indices whose label may be used."""
         known = self.records(indices[self.labelled[indices]])
         return [record.target for record in known if record.target is not None]
 
     @property
     def label_share(self) -> float:
-        """Share of the training samples that have a label."""
+        """The share of the training samples whose label may be used."""
         return float(self.labelled[self.splits.train].mean())
 
     @property
     def content_digest(self) -> str:
-        """Names what the data set consists of, byte by byte. Raises ``ValueError`` for a file that cannot be read."""
+        """A digest of every byte of the data set. Raises ``ValueError`` if a file cannot be read."""
         return self.opened.digest
 
     @cached_property
     def split_digest(self) -> str:
-        """Names which samples are trained, selected and tested on; equal for a teacher and its students."""
+        """A digest of the three splits. A teacher and its students have the same one."""
         parts = (self.splits.train, self.splits.val, self.splits.test)
         return _digest([[record.id for record in self.records(part)] for part in parts])
 
     @cached_property
     def label_digest(self) -> str:
-        """Names which training samples have a label, and which."""
+        """A digest of the labels that training may use, and of the samples that have them."""
         labelled = self.splits.train[self.labelled[self.splits.train]]
         return _digest([[record.id, record.target] for record in self.records(labelled)])
 
 
 def open_study(data: DataConfig, optim: OptimConfig, seed: int, opened: Opened | None = None) -> Study:
-    """Open a data set unless it is given, split and label it. Raises ``ValueError`` for what cannot be trained on."""
+    """Open a data set, split it, and choose the labels that may be used.
+
+    Args:
+        data: which data, and how it is split and labelled.
+        optim: gives the batch size and the task loss.
+        seed: of the run.
+        opened: the data set, if the caller has opened it already.
+
+    Raises:
+        ValueError: the data set cannot be opened or split, or a split has no label.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from pkdot.data.batch import Modality
+        >>> from pkdot.tasks import Task
+        >>> schema = Schema("toy", Task("regression", ("y",)), {"x": Modality("vector", (2,))}, ("x",), ())
+        >>> records = [Record(f"r{i}", f"p{i % 5}", (float(i),)) for i in range(10)]
+        >>> toy = SimpleNamespace(schema=schema, records=records, read=lambda index: {"x": torch.ones(2)})
+        >>> study = open_study(DataConfig(), OptimConfig(batch_size=4), seed=0, opened=Opened(toy))
+        >>> [len(part) for part in (study.splits.train, study.splits.val, study.splits.test)]
+        [4, 2, 4]
+        >>> next(study.test().epoch(0)).modalities["x"].shape
+        torch.Size([4, 2])
+    """
     opened = opened or Opened.of(data)
     dataset = opened.dataset
     schema = replace(dataset.schema, task=dataset.schema.task.with_loss(optim.task_loss))
@@ -123,7 +160,20 @@ def open_study(data: DataConfig, optim: OptimConfig, seed: int, opened: Opened |
 
 
 def check_same_data(run: Path, schema: Schema, split_digest: str, study: Study) -> None:
-    """Raise ``ValueError`` unless a teacher read the same modalities and held out the same samples."""
+    """Check that a teacher was trained on the same modalities and the same splits.
+
+    Raises:
+        ValueError: with the first difference.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from pkdot.tasks import Task
+        >>> schema = Schema("toy", Task("regression", ("y",)), {}, (), ())
+        >>> study = SimpleNamespace(schema=schema, split_digest="6b86", config=DataConfig(source="mydata"))
+        >>> check_same_data(Path("runs/1"), schema, "d473", study)
+        Traceback (most recent call last):
+        ValueError: runs/1: this teacher was trained on another data set or split than 'mydata' with split_seed 0; ...
+    """
     check_schema(run, schema, study.schema)
     if split_digest != study.split_digest:
         raise ValueError(
@@ -133,9 +183,26 @@ def check_same_data(run: Path, schema: Schema, split_digest: str, study: Study) 
 
 
 def check_schema(run: Path, trained: Schema, given: Schema, names: tuple[str, ...] | None = None) -> None:
-    """Raise ``ValueError`` naming the first thing in which the data differs from what a model was trained on.
+    """Check that a model trained on data with schema ``trained`` can read data with schema ``given``.
 
-    ``names`` are the modalities that the model reads; None means all.
+    Args:
+        run: the model's run folder, for the message.
+        trained: the schema in the model's checkpoint.
+        given: the schema of the data.
+        names: the modalities that the model reads; None means all.
+
+    Raises:
+        ValueError: with the first difference in task, modalities, kinds or shapes.
+
+    Example:
+        >>> from pkdot.data.batch import Modality
+        >>> from pkdot.tasks import Task
+        >>> task = Task("regression", ("y",))
+        >>> first = Schema("first", task, {"x": Modality("vector", (2,))}, ("x",), ())
+        >>> second = Schema("second", task, {"x": Modality("vector", (5,))}, ("x",), ())
+        >>> check_schema(Path("runs/1"), first, second)
+        Traceback (most recent call last):
+        ValueError: runs/1: trained on 'x' as vector (2,), but 'second' has vector (5,).
     """
     if not trained.task.same_question(given.task):
         raise ValueError(f"{run}: trained for {_task(trained)}, but {given.name!r} has {_task(given)}.")

@@ -1,4 +1,4 @@
-"""Text tables with a header, read so that a wrong cell is found again."""
+"""Text tables with a header line; an error names the line and the column of a wrong cell."""
 
 import math
 import unicodedata
@@ -12,54 +12,84 @@ from numpy.typing import NDArray
 from pkdot.data.disk import brief, read_text
 
 LARGEST = 1e15
-"""Largest magnitude of a number that is read: squares of larger ones leave float32, and no sensor has them."""
+"""Largest magnitude of a number that is accepted: no sensor has larger ones, and their squares overflow float32."""
 LONGEST_NAME = 250
-"""Of a sample, a subject, a class, a column (characters)."""
+"""Longest name of a sample, a subject, a class or a column (characters)."""
 _BREAKING = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode's control characters, surrogates, and separators of lines and paragraphs."""
+"""Unicode categories that break a line of a message: control characters, surrogates, line and paragraph breaks."""
 FINITE = f"a finite number, at most {LARGEST:g}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table: its cells by column, and where it stands."""
+    """One line of a table: where it is, and its cells by column.
+
+    >>> row = Row(Path("samples.csv"), 7, {"subject": "", "age": "4o"})
+    >>> str(row.error("age", "a number"))
+    "samples.csv, line 7, field age: got '4o', expected a number."
+    """
 
     path: Path
     line: int
     cells: dict[str, str]
 
     def error(self, field: str, expected: str) -> ValueError:
-        """What to raise if a cell is not what was expected."""
+        """The error to raise for a wrong cell."""
         got = brief(repr(self.cells[field]))
         return ValueError(f"{self.path}, line {self.line}, field {field}: got {got}, expected {expected}.")
 
 
 def to_number(cell: str) -> float | None:
-    """The number that a cell holds; None where it holds none, or one that is not finite or beyond ``LARGEST``."""
+    """The number in a cell; None if it is no number, not finite, or larger than ``LARGEST``.
+
+    >>> to_number("1e3"), to_number("inf"), to_number("1_000"), to_number("three")
+    (1000.0, None, None, None)
+    """
     try:
-        value = float(cell) if "_" not in cell else math.nan  # 1_000 is a number to Python alone
+        value = float(cell) if "_" not in cell else math.nan  # only Python takes 1_000 for a number
     except ValueError:
         return None
     return value if abs(value) <= LARGEST else None
 
 
 def number_name(value: float) -> str:
-    """What the class of a number is called: 2.0 is "2"."""
+    """The name of a class that is a number.
+
+    >>> number_name(2.0), number_name(2.5)
+    ('2', '2.5')
+    """
     return str(int(value)) if value == int(value) else repr(float(value))
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can name something: in a cell of a table, and within one line of a message."""
+    r"""Whether a text can be a name: printable in one line, without blanks around it, and not too long.
+
+    >>> is_name("anna"), is_name(""), is_name(" anna"), is_name("an\nna")
+    (True, False, False, False)
+    """
     if not text or len(text) > LONGEST_NAME or text != text.strip():
         return False
     return text.isprintable() or not any(unicodedata.category(letter) in _BREAKING for letter in text)
 
 
 def read_rows(path: Path, columns: Sequence[str], delimiter: str) -> list[Row]:
-    """The lines below the header, without blank ones; cells lose the blanks around them.
+    """Read the lines below the header. Blank lines are skipped, and blanks around a cell are removed.
+
+    Args:
+        path: the file.
+        columns: the columns that must exist; others are read too.
+        delimiter: between two cells.
 
     Raises:
-        ValueError: the file cannot be read as text, a column is missing or a line has too few or too many cells.
+        ValueError: the file is no text, a column is missing, or a line has too few or too many cells.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "table.csv")
+        ...     write_lines(path, ["id,age", "", "a, 41"])
+        ...     [(row.line, row.cells) for row in read_rows(path, ["age"], ",")]
+        [(3, {'id': 'a', 'age': '41'})]
     """
     lines = read_text(path, "a readable text table").splitlines()
     header = _header(path, lines, columns, delimiter)
@@ -75,10 +105,19 @@ def read_rows(path: Path, columns: Sequence[str], delimiter: str) -> list[Row]:
 
 
 def read_numbers(path: Path, columns: Sequence[str], delimiter: str) -> NDArray[np.float64]:
-    """The named columns as ``(lines, len(columns))``, in the order of ``columns``, all finite; no line is blank.
+    """Read columns of numbers: float64 ``(lines, len(columns))``, in the order of ``columns``.
 
     Raises:
-        ValueError: as :func:`read_rows`; or a cell is not a finite number, with its line and column.
+        ValueError: as for :func:`read_rows`; also if a line is blank or a cell is not a finite number.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "bio.csv")
+        ...     write_lines(path, ["time,gsr,ecg", "0,2.5,400", "1,2.6,410"])
+        ...     read_numbers(path, ["ecg", "gsr"], ",")
+        array([[400. ,   2.5],
+               [410. ,   2.6]])
     """
     lines = read_text(path, "a readable text table").rstrip().splitlines()
     header = _header(path, lines, columns, delimiter)
@@ -98,7 +137,14 @@ def read_numbers(path: Path, columns: Sequence[str], delimiter: str) -> NDArray[
 
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:
-    """Write lines that end in a line feed on every system; the folder is made if need be."""
+    r"""Write ASCII lines, each ended by a line feed on every system. The folder is made if it does not exist.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_lines(Path(folder, "new", "a.txt"), ["one", "two"])
+    ...     Path(folder, "new", "a.txt").read_bytes()
+    b'one\ntwo\n'
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([*lines, ""]), encoding="ascii", newline="\n")
 

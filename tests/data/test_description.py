@@ -40,8 +40,8 @@ def test_a_data_set_for_students_needs_no_privileged_modality(folder: Path) -> N
         ('name = "watch"', f'name = "{"x" * 251}"', "of at most 250 characters in one line"),
         ('name = "watch"', 'name = "a\\u0000b"', "of at most 250 characters in one line"),
         ('["exercise"]', '["exercise\\u2028"]', "of at most 250 characters in one line"),
-        ('["exercise"]', '["split"]', "key targets: got 'split', expected a column that is none of id, subject, split"),
-        ('["exercise"]', '["exercise", "b"]', "one target column, or for a regression several"),
+        ('["exercise"]', '["split"]', "key targets: got 'split', expected a column other than id, subject, split"),
+        ('["exercise"]', '["exercise", "b"]', "one target column, or several for a regression"),
         ("[modalities.accelerometer]", '[modalities."../accelerometer"]', "key prevalent: got 'accelerometer'"),
         ('["exercise"]', '"exercise"', "key targets: got 'exercise', expected a list"),
         ('["exercise"]', "[]", "one target"),
@@ -101,7 +101,7 @@ def test_a_name_that_cannot_be_a_files_is_no_modality(folder: Path, name: str) -
 def test_a_column_with_a_meaning_holds_no_files(folder: Path) -> None:
     edit(folder / "dataset.toml", "[modalities.gyroscope]", "[modalities.subject]")
     edit(folder / "dataset.toml", '["gyroscope"]', '["subject"]')
-    assert "key modalities.subject.source: got 'files', expected another name" in refusal(folder)
+    assert "key modalities.subject.source: got 'files', expected 'array', or another modality name" in refusal(folder)
 
 
 def test_modalities_are_counted(folder: Path) -> None:

@@ -72,7 +72,7 @@ def test_any_numbers_become_float32(tmp_path: Path, dtype: str) -> None:
     [
         (np.zeros((3, 4)), "vector", "expected 2 rows, one for each line of samples.csv, got 3"),
         (np.zeros((2, 3)), "signal", r"expected \(n, channels, time\) for kind 'signal', got shape \(2, 3\)"),
-        (np.zeros((2, 0)), "vector", r"something along every axis, got shape \(2, 0\)"),
+        (np.zeros((2, 0)), "vector", r"no empty axis, got shape \(2, 0\)"),
         (np.array([["a"], ["b"]]), "vector", "expected numbers, got dtype <U1"),
         (np.array([[None], [None]]), "vector", "readable .npy array of numbers"),
         (np.zeros((2, 4, 4, 3), np.int32), "image", "expected uint8, or numbers in"),
@@ -124,7 +124,7 @@ def test_a_signals_table_has_a_column_for_each_channel(tmp_path: Path, text: str
     ("text", "message"),
     [
         ("a,b\n1,2\n3,x\n", "x.csv, line 3: got 'x', expected a finite number"),
-        ("1,2\n3\n", "x.csv, line 2: expected 2 numbers as above, got 1"),
+        ("1,2\n3\n", "x.csv, line 2: expected 2 numbers, like the lines above, got 1"),
         ("a,b\n", "x.csv: expected a table of numbers, got none"),
         ("", "x.csv: expected a table of numbers, got none"),
     ],
@@ -198,7 +198,7 @@ def test_a_file_of_another_sort_is_named(tmp_path: Path, kind: Kind) -> None:
 @pytest.mark.parametrize(
     ("stream", "message"),
     [
-        (torch.zeros(3, 4, 5), r"clip: expected shape \(3, 4, 4\), as the first sample has it, got \(3, 4, 5\)"),
+        (torch.zeros(3, 4, 5), r"clip: expected shape \(3, 4, 4\), like the first sample, got \(3, 4, 5\)"),
         (torch.full((3, 4, 4), torch.nan), r"clip: expected finite numbers, at most 1e.15, got nan at \(0, 0, 0\)"),
         (torch.full((3, 4, 4), 255.0), "clip: expected uint8, or numbers in .0, 1., got numbers from 255 to 255"),
     ],
@@ -317,7 +317,7 @@ def test_sound_of_other_formats_is_checked_before_it_is_read(tmp_path: Path, mon
     path.write_bytes(b"sound")
     assert read(path, "audio", 8000.0).shape == (100,)
     sounds[0] = np.zeros(0, np.float32)
-    with pytest.raises(ValueError, match=r"x\.flac: expected a recording"):
+    with pytest.raises(ValueError, match=r"x\.flac: expected a sound of at least one sample"):
         read(path, "audio", 8000.0)
     known.frames = 2**40
     with pytest.raises(ValueError, match=r"x\.flac: expected a whole sound file: at most 67108864 numbers"):

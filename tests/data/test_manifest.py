@@ -146,7 +146,8 @@ def test_a_path_that_leads_out_is_refused_with_its_line(
     (folder / "gyro" / "d.npy").rename(elsewhere / "d.npy")
     cell = str(elsewhere / "d.npy") if absolute else os.path.relpath(elsewhere / "d.npy", folder)
     edit(folder / "samples.csv", "gyro/d.npy", cell)
-    expected = f"samples.csv, line 5, field gyroscope: got '{cell}', expected a file in the data folder; it leads to "
+    place = "samples.csv, line 5, field gyroscope"
+    expected = f"{place}: got '{cell}', expected a file in the data folder, but this path leads to "
     assert expected in refusal(folder)
     assert Manifest.open(folder, DataConfig(outside=True)).read(3)["gyroscope"].tolist() == [2.0] * 6
 
@@ -196,7 +197,7 @@ def test_files_of_different_shapes_are_named(folder: Path) -> None:
     np.save(folder / "gyro" / "c.npy", np.zeros(7))
     line = refusal(folder)
     assert str(folder / "gyro" / "c.npy") in line
-    assert "line 4, field gyroscope): expected shape (6,), as the first sample has it, got (7,)" in line
+    assert "line 4, field gyroscope): expected shape (6,), like the first sample, got (7,)" in line
 
 
 def test_a_manifest_needs_a_folder() -> None:

@@ -138,7 +138,7 @@ def test_a_picture_has_a_largest_number_of_pixels(tmp_path, recwarn, side):
     ]
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
     before = Image.MAX_IMAGE_PIXELS
-    with pytest.raises(ValueError, match=rf"bomb.png: .* got {side} x {side} = {side**2} pixels.* limit is 100000000"):
+    with pytest.raises(ValueError, match=rf"bomb.png: .* it has {side} x {side} = {side**2} pixels"):
         read_frames([tmp_path / "bomb.png"], 8)
     assert before == Image.MAX_IMAGE_PIXELS
     assert not recwarn.list
@@ -237,7 +237,7 @@ def test_a_film_is_no_playlist(film):
     ("change", "message"),
     [
         ({"count": 0}, "it has no frame"),
-        ({"side": 20_000}, "got 20000 x 20000 = 400000000 pixels"),
+        ({"side": 20_000}, "it has 20000 x 20000 = 400000000 pixels"),
         ({"failure": ZeroDivisionError("by zero")}, "by zero"),
         ({"failure": IndexError("no stream")}, "no stream"),
     ],

@@ -58,7 +58,7 @@ def test_own_splits_quotes_blanks_and_a_byte_order_mark_are_understood(folder: P
         ("id,subject", "subject,subject", "no column 'id'"),
         ("exercise,gyroscope", "exercise,exercise", "more than one column 'exercise'"),
         ("a,anna,row", "a,anna,rowing", "line 2, field exercise: got 'rowing', expected one of row, press"),
-        ("b,anna", "a,anna", "line 3, field id: got 'a', expected a name of its own, line 2 has this one"),
+        ("b,anna", "a,anna", "line 3, field id: got 'a', expected an id of its own, but line 2 has the same"),
         ("b,anna", ",anna", "line 3, field id: got ''"),
         ("b,anna", "b,", "line 3, field subject: got ''"),
         ("b,anna,press,", "b,anna,press", "line 3: got 3 cells, expected 4"),

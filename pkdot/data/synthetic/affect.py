@@ -1,7 +1,7 @@
-"""People who talk with changing feelings, simulated: valence and arousal, what the face shows, how the voice sounds.
+"""Simulated people who talk with changing feelings: valence and arousal, what the face shows, how the voice sounds.
 
-The face shows valence well and arousal weakly; the voice tells arousal well and valence weakly, and is silent at
-times. Audio is therefore privileged information on arousal, and hardly on valence.
+The face shows valence well and arousal weakly. The voice shows arousal well and valence weakly, and it is silent at
+times. So audio is privileged information on arousal, and hardly on valence.
 """
 
 from dataclasses import dataclass
@@ -19,29 +19,38 @@ _FRAMES_AT_ONCE = 30
 
 @dataclass(frozen=True)
 class AffectStory:
-    """How feelings show, and how recordings fail."""
+    """How feelings show, and how recordings fail.
 
-    memory_s: float = 3.0
-    """Time over which feelings change (s)."""
+    >>> AffectStory(hiss=0.0).arousal_in_face
+    0.6
+    """
+
+    change_s: float = 3.0
+    """Time scale on which feelings change (s)."""
     arousal_in_face: float = 0.6
-    """Strength of arousal in the face, where valence has about 1."""
+    """Strength of arousal in the face, relative to valence."""
     valence_in_voice: float = 0.35
-    """Strength of valence in the voice, where arousal has 1."""
+    """Strength of valence in the voice, relative to arousal."""
     distraction: float = 0.25
-    """Movements of the face that have nothing to do with feelings (intensity)."""
+    """Movements of the face that are unrelated to feelings (intensity)."""
     grain: float = 10.0
     """Sensor noise (grey levels of 255)."""
     hiss: float = 0.012
     """Background noise of the audio (full scale)."""
     undetected: float = 0.04
-    """Share of frames in which the face detector finds nothing, in runs."""
+    """Share of frames in which the face detector finds nothing; they come in groups."""
     invalid: float = 0.02
     """Share of frames whose annotation is -5."""
 
 
 @dataclass(frozen=True)
 class Feelings:
-    """Latent courses per frame: valence, arousal in [-1, 1], and whether the person talks (0 or 1)."""
+    """The hidden courses, a value for each frame: valence and arousal in [-1, 1], and whether the person talks (0, 1).
+
+    >>> feelings = draw_feelings(np.random.default_rng(0), frames=24, fps=12, story=AffectStory())
+    >>> feelings.valence.shape
+    (24,)
+    """
 
     valence: Course
     arousal: Course
@@ -49,23 +58,34 @@ class Feelings:
 
 
 def draw_feelings(rng: np.random.Generator, frames: int, fps: int, story: AffectStory) -> Feelings:
-    """Courses that wander around a mood of the video's own."""
+    """Courses that wander around a mood, which differs between videos.
 
-    def course(memory_s: float) -> Course:
+    >>> feelings = draw_feelings(np.random.default_rng(0), frames=24, fps=12, story=AffectStory())
+    >>> bool((abs(feelings.arousal) <= 1).all())
+    True
+    """
+
+    def course(scale_s: float) -> Course:
         window = np.hanning(fps + 2)[1:-1]
         margin = fps // 2
-        walk = wandering(rng, frames + 2 * margin + 1, memory_s * fps)
+        walk = wandering(rng, frames + 2 * margin + 1, scale_s * fps)
         return np.convolve(walk, window / window.sum(), "same")[margin : margin + frames]
 
-    valence = np.tanh(rng.normal(0.1, 0.35) + 0.6 * course(story.memory_s))
-    arousal = np.tanh(rng.normal(0.1, 0.25) + 0.55 * course(story.memory_s) + 0.25 * np.abs(valence))
+    valence = np.tanh(rng.normal(0.1, 0.35) + 0.6 * course(story.change_s))
+    arousal = np.tanh(rng.normal(0.1, 0.25) + 0.55 * course(story.change_s) + 0.25 * np.abs(valence))
     return Feelings(valence, arousal, (course(0.6) > -0.3).astype(float))
 
 
 def film_feelings(
     feelings: Feelings, rng: np.random.Generator, fps: int, size: int, story: AffectStory
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """The face ``(T, size, size, 3)`` and its action units ``(T, 9)``."""
+    """Film the face: frames uint8 ``(T, size, size, 3)``, and the action units ``(T, 9)`` that they show.
+
+    >>> feelings = draw_feelings(np.random.default_rng(0), frames=4, fps=12, story=AffectStory())
+    >>> frames, units = film_feelings(feelings, np.random.default_rng(1), fps=12, size=8, story=AffectStory())
+    >>> frames.shape, units.shape
+    ((4, 8, 8, 3), (4, 9))
+    """
     frames = feelings.valence.size
     identity = draw_identity(rng)
     light = (rng.uniform(0.7, 1.1), rng.normal(0, 0.1), rng.normal(0, 0.1))
@@ -104,7 +124,12 @@ def _facial_units(feelings: Feelings, rng: np.random.Generator, fps: int, story:
 
 
 def speak(feelings: Feelings, rng: np.random.Generator, fps: int, story: AffectStory) -> Course:
-    """The voice in [-1, 1] at 16 kHz: pitch, loudness and tempo rise with arousal, brightness with both."""
+    """The voice in [-1, 1] at 16 kHz. Pitch, loudness and tempo rise with arousal, brightness with both.
+
+    >>> feelings = draw_feelings(np.random.default_rng(0), frames=4, fps=12, story=AffectStory())
+    >>> speak(feelings, np.random.default_rng(1), fps=12, story=AffectStory()).shape
+    (5333,)
+    """
     frames = feelings.valence.size
     time = np.arange(frames * AUDIO_HZ // fps) * (fps / AUDIO_HZ)
 
@@ -120,7 +145,7 @@ def speak(feelings: Feelings, rng: np.random.Generator, fps: int, story: AffectS
     loudness = sampled(feelings.talking * 10 ** (0.45 * arousal - 0.7))
     steepness = 1.9 - 0.7 * arousal - 0.8 * valence
     tone = np.zeros_like(phase)
-    # sin(n x) from the two harmonics below it: a sine for every harmonic would take most of the time.
+    # sin(n x) follows from the two harmonics below it; a sine for each harmonic would take most of the time.
     lower, harmonic, twice_cosine = np.zeros_like(phase), np.sin(phase), 2 * np.cos(phase)
     for number in range(1, HARMONICS + 1):
         tone += sampled(float(number) ** -steepness) * harmonic
@@ -129,7 +154,11 @@ def speak(feelings: Feelings, rng: np.random.Generator, fps: int, story: AffectS
 
 
 def detector_gaps(rng: np.random.Generator, frames: int, story: AffectStory) -> NDArray[np.bool_]:
-    """Frames ``(T,)`` in which no face was found: runs of 2 to 11."""
+    """The frames in which the detector finds no face: ``(T,)`` bool, in groups of 2 to 11 frames.
+
+    >>> int(detector_gaps(np.random.default_rng(0), frames=110, story=AffectStory(undetected=0.0)).sum())
+    0
+    """
     missing = np.zeros(frames, bool)
     for start in np.flatnonzero(rng.random(frames) < story.undetected / 6.5):
         missing[start : start + rng.integers(2, 12)] = True

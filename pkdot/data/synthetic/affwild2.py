@@ -1,4 +1,4 @@
-"""A made-up Aff-Wild2: simulated people with changing feelings, written to disk in the layout of the real data set."""
+"""A synthetic Aff-Wild2: simulated people with changing feelings, in the layout of the real data set."""
 
 import sys
 from collections.abc import Iterator
@@ -37,7 +37,11 @@ _TWO_PEOPLE_EVERY = 8
 
 @dataclass(frozen=True)
 class SyntheticAffWild2Spec:
-    """How large a set to make, and of what. Equal specs give equal files."""
+    """How large a set is, and how it is made. Equal specs give equal files.
+
+    >>> SyntheticAffWild2Spec(train_videos=2, validation_videos=1).frames
+    110
+    """
 
     train_videos: int = 44
     validation_videos: int = 16
@@ -60,14 +64,20 @@ class SyntheticAffWild2Spec:
 
 @dataclass(frozen=True)
 class Track:
-    """One person's face in a video.
+    """One person in a video.
+
+    >>> spec = SyntheticAffWild2Spec(train_videos=1, validation_videos=1, frames=2, size=8)
+    >>> split, video, (track,) = next(simulate_videos(spec))
+    >>> track.name, track.frames.shape
+    ('video1', (2, 8, 8, 3))
 
     Attributes:
-        name: of the track, the video's with ``_left`` or ``_right`` if two people are in it.
-        frames: ``(T, size, size, 3)``.
+        name: of the track: the video's name, with ``_left`` or ``_right`` if it shows two people.
+        feelings: the hidden courses.
+        frames: ``(T, size, size, 3)`` uint8.
         units: ``(T, 9)`` action units.
-        undetected: ``(T,)`` no face found, so that there is no picture.
-        invalid: ``(T,)`` no valid annotation.
+        undetected: ``(T,)`` bool, no face found, so there is no picture.
+        invalid: ``(T,)`` bool, no valid annotation.
         voice: ``(time,)``.
     """
 
@@ -81,7 +91,15 @@ class Track:
 
 
 def simulate_videos(spec: SyntheticAffWild2Spec) -> Iterator[tuple[str, str, list[Track]]]:
-    """Split, name and tracks of every video; the streams are keyed by seed, set, video and track."""
+    """Yield the split, the name and the tracks of every video.
+
+    Each track has random streams of its own, keyed by seed, set, video and track: a larger set begins with the same
+    videos.
+
+    >>> spec = SyntheticAffWild2Spec(train_videos=1, validation_videos=1, frames=2, size=8)
+    >>> [(split, video) for split, video, tracks in simulate_videos(spec)]
+    [('Train_Set', 'video1'), ('Validation_Set', '2-12-640x360')]
+    """
     for index in range(spec.train_videos + spec.validation_videos):
         split = "Train_Set" if index < spec.train_videos else "Validation_Set"
         video = f"video{index + 1}" if index % 3 == 0 else f"{index + 1}-{spec.fps}-640x360"
@@ -90,9 +108,15 @@ def simulate_videos(spec: SyntheticAffWild2Spec) -> Iterator[tuple[str, str, lis
 
 
 def write_synthetic_affwild2(root: Path, spec: SyntheticAffWild2Spec | None = None) -> Path:
-    """Write the set into ``root`` and return it.
+    """Write the set into the folder ``root`` and return ``root``.
 
-    Next to the real files stands a folder ``latents``, which no reader opens: feelings and action units per frame.
+    The folder ``latents``, which no reader opens, has the hidden feelings and action units of each frame.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     root = write_synthetic_affwild2(Path(folder), SyntheticAffWild2Spec(1, 1, frames=2, size=8))
+    ...     sorted(path.name for path in root.iterdir())
+    ['annotations', 'audio', 'cropped_aligned', 'latents']
     """
     spec = SyntheticAffWild2Spec() if spec is None else spec
     annotations = root / "annotations" / "VA_Estimation_Challenge"
@@ -110,11 +134,16 @@ def write_synthetic_affwild2(root: Path, spec: SyntheticAffWild2Spec | None = No
 
 
 class SyntheticAffWild2:
-    """The made-up set, made in the cache on first use and read like the real one."""
+    """The synthetic set: made in the cache on first use, then read like the real one.
+
+    >>> SyntheticAffWild2.open(Path("mydata"), DataConfig())
+    Traceback (most recent call last):
+    ValueError: synthetic-affwild2 is made in the cache and takes no path, got mydata; use affwild2:mydata.
+    """
 
     @classmethod
     def open(cls, path: Path | None, config: DataConfig) -> AffWild2:
-        """Make or find the set.
+        """Open the set; make it if the cache does not have it.
 
         Raises:
             ValueError: a path was given, or the cache cannot be written.

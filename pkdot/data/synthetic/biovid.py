@@ -1,4 +1,4 @@
-"""A made-up BioVid: simulated people under heat pain, written to disk in the layout of the real data set."""
+"""A synthetic BioVid: simulated people under heat pain, in the layout of the real data set."""
 
 import sys
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from pkdot.data.synthetic.pain import Body, Face, PainStory, draw_person, felt_p
 from pkdot.data.tables import write_lines
 
 MOST_SUBJECTS = 1800
-"""As many different subject names there are."""
+"""Number of different subject names."""
 
 _MAKERS = (courses, faces, media, pain, sys.modules[__name__])
 _STREAM = 1
@@ -32,13 +32,17 @@ _DECIMALS = {"gsr": 3, "ecg": 0, "emg_trapezius": 1, "emg_corrugator": 1, "emg_z
 
 @dataclass(frozen=True)
 class SyntheticBioVidSpec:
-    """How large a set to make, and of what. Equal specs give equal files."""
+    """How large a set is, and how it is made. Equal specs give equal files.
+
+    >>> SyntheticBioVidSpec(subjects=2).classes
+    ('BL1', 'PA4')
+    """
 
     subjects: int = 40
     per_class: int = 10
     """Clips of each class per subject (number)."""
     levels: Literal["binary", "ordinal"] = "binary"
-    """binary: BL1 and PA4; ordinal: all five."""
+    """binary: BL1 and PA4; ordinal: all five levels."""
     part: Literal["A", "B"] = "A"
     frames: int = 12
     """Frames of a clip (number)."""
@@ -61,7 +65,12 @@ class SyntheticBioVidSpec:
 
 @dataclass(frozen=True)
 class Trial:
-    """One simulated clip: its names and place in the list, and what was simulated."""
+    """One simulated clip: its name and number, and what was simulated.
+
+    >>> trial = next(simulate_trials(SyntheticBioVidSpec(subjects=1, per_class=1, frames=2, size=8)))
+    >>> trial.name, trial.face.frames.shape, trial.body.signal.shape
+    ('070124_m_51-BL1-081', (2, 8, 8, 3), (3, 2816))
+    """
 
     subject_number: int
     subject: str
@@ -78,9 +87,14 @@ class Trial:
 
 
 def simulate_trials(spec: SyntheticBioVidSpec) -> Iterator[Trial]:
-    """All trials, subject by subject in the order of their session.
+    """Yield all trials, subject by subject, in the order of each subject's session.
 
-    Person, face and body draw from streams of their own, keyed by seed, set, subject, trial and channel.
+    Person, face and body have random streams of their own, keyed by seed, set, subject, trial and channel: a larger
+    set begins with the same trials.
+
+    >>> spec = SyntheticBioVidSpec(subjects=2, per_class=1, frames=2, size=8)
+    >>> [trial.name for trial in simulate_trials(spec)]
+    ['070124_m_51-BL1-081', '070124_m_51-PA4-001', '090231_w_45-PA4-001', '090231_w_45-BL1-081']
     """
     for index in range(spec.subjects):
         rng = _stream(spec, index)
@@ -95,9 +109,15 @@ def simulate_trials(spec: SyntheticBioVidSpec) -> Iterator[Trial]:
 
 
 def write_synthetic_biovid(root: Path, spec: SyntheticBioVidSpec | None = None) -> Path:
-    """Write the set under ``root`` and return the folder of its part, ``root/PartA`` or ``root/PartB``.
+    """Write the set below the folder ``root`` and return the folder of its part, ``root/PartA`` or ``root/PartB``.
 
-    Next to the real files stands ``latents.csv``, which no reader opens: what was felt and shown in each clip.
+    The file ``latents.csv``, which no reader opens, has what was felt and shown in each clip.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     part = write_synthetic_biovid(Path(folder), SyntheticBioVidSpec(1, per_class=1, frames=2, size=8))
+    ...     part.name, sorted(path.name for path in part.iterdir())
+    ('PartA', ['biosignals_filtered', 'latents.csv', 'starting_point', 'video_frames'])
     """
     spec = SyntheticBioVidSpec() if spec is None else spec
     folder = root / f"Part{spec.part}"
@@ -119,11 +139,16 @@ def write_synthetic_biovid(root: Path, spec: SyntheticBioVidSpec | None = None) 
 
 
 class SyntheticBioVid:
-    """The made-up set, made in the cache on first use and read like the real one."""
+    """The synthetic set: made in the cache on first use, then read like the real one.
+
+    >>> SyntheticBioVid.open(Path("mydata"), DataConfig())
+    Traceback (most recent call last):
+    ValueError: synthetic-biovid is made in the cache and takes no path, got mydata; use biovid:mydata.
+    """
 
     @classmethod
     def open(cls, path: Path | None, config: DataConfig) -> BioVid:
-        """Make or find the set that ``config.part`` and ``config.levels`` ask for.
+        """Open the set of ``config.part`` and ``config.levels``; make it if the cache does not have it.
 
         Raises:
             ValueError: a path was given, or the cache cannot be written.
@@ -139,32 +164,36 @@ class SyntheticBioVid:
 
 
 def default_spec(config: DataConfig) -> SyntheticBioVidSpec:
-    """The set that a config asks for. All sizes stay below 100 MB and 20 s on one core."""
+    """The spec of the set that a config asks for. No set takes more than 100 MB, or 20 s on one core.
+
+    >>> default_spec(DataConfig(levels="ordinal")).per_class
+    4
+    """
     per_class = {("A", "binary"): 10, ("B", "binary"): 8, ("A", "ordinal"): 4, ("B", "ordinal"): 3}
     return SyntheticBioVidSpec(per_class=per_class[config.part, config.levels], levels=config.levels, part=config.part)
 
 
 def _stream(spec: SyntheticBioVidSpec, *key: int) -> np.random.Generator:
-    # Shifted by one, as numpy takes [a] and [a, 0] for the same key.
+    # Numbers are shifted by one, because numpy takes [a] and [a, 0] for the same key.
     return np.random.default_rng([spec.seed, _STREAM, *(number + 1 for number in key)])
 
 
 def _subject_name(spec: SyntheticBioVidSpec, index: int, rng: np.random.Generator) -> str:
-    """Month, day, number, sex and age. The number exceeds every real one, so that nobody is taken for a participant."""
+    """Month, day, number, sex and age. The number is larger than every real one: no name is that of a participant."""
     code = (spec.seed * 101 + index * 617) % MOST_SUBJECTS
     month, day, number = 7 + code // 300, 1 + code % 300 // 10, 24 + code % 10
     return f"{month:02d}{day:02d}{number:02d}_{'mw'[index % 2]}_{rng.integers(20, 66)}"
 
 
 def _session_numbers(levels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pain trials count from 1 in the order in which they came, baselines from 81."""
+    """Numbers in the order of the session: pain trials from 1, baselines from 81."""
     pain = levels > 0
     baseline = max(_FIRST_BASELINE, int(pain.sum()) + 1)
     return np.where(pain, np.cumsum(pain), baseline - 1 + np.cumsum(~pain))
 
 
 def _signal_template(channels: tuple[str, ...]) -> str:
-    """A whole signal file but for its values: formatting one string is many times faster than one a row."""
+    """A signal file without its values: formatting one string is many times faster than one for each row."""
     values = "\t".join(f"%.{_DECIMALS[channel]}f" for channel in channels)
     times = np.round(np.arange(SAMPLES) * 1e6 / RATE_HZ).astype(int)
     rows = [f"{time}\t{values}" for time in times]

@@ -1,7 +1,7 @@
-"""Parametric faces: people who look different, and nine facial action units that move brows, lids, cheeks and mouth.
+"""Draw faces: people who look different, with nine action units that move brows, lids, cheeks and mouth.
 
-A pixel is made by + - * /, square root, absolute value, minimum and maximum in float32 alone. These are rounded in
-the same way on every processor, so one seed draws one picture everywhere.
+Pixels are computed with + - * /, square root, absolute value, minimum and maximum in float32 only. Every processor
+rounds these in the same way, so that a seed gives the same picture everywhere.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,11 @@ lip stretcher, lips part, eyes closed."""
 
 @dataclass(frozen=True)
 class Identity:
-    """What stays the same over all clips of a person: colours ``(3,)`` in 0..255, lengths in half image widths."""
+    """How a person looks in all clips: colours ``(3,)`` in 0..255, lengths in half image widths.
+
+    >>> draw_identity(np.random.default_rng(0)).skin.shape
+    (3,)
+    """
 
     skin: Floats
     hair: Floats
@@ -36,7 +40,11 @@ class Identity:
 
 @dataclass(frozen=True)
 class Scene:
-    """Camera and light of a clip: ``roll`` (rad), ``shift`` (T, 2), ``scale`` (T,); light as gain and two slopes."""
+    """Camera and light of a clip: ``roll`` (T,) in rad, ``shift`` (T, 2), ``scale`` (T,); light as gain and two slopes.
+
+    >>> Scene(np.zeros(2), np.zeros((2, 2)), np.ones(2), light=(1.0, 0.0, 0.0)).shift.shape
+    (2, 2)
+    """
 
     roll: NDArray[np.float64]
     shift: NDArray[np.float64]
@@ -45,7 +53,11 @@ class Scene:
 
 
 def draw_identity(rng: np.random.Generator) -> Identity:
-    """A random person."""
+    """The looks of a random person.
+
+    >>> draw_identity(np.random.default_rng(0)).face_width < 0.7
+    True
+    """
     skin = np.array([255, 214, 180]) * rng.uniform(0.55, 1.0) + rng.normal(0, 5, 3)
     return Identity(
         skin=skin.astype(np.float32),
@@ -63,7 +75,7 @@ def draw_identity(rng: np.random.Generator) -> Identity:
 
 
 class _Canvas:
-    """A clip ``(3, T, size, size)`` on which shapes are painted in the face's own coordinates, each over the last."""
+    """A clip ``(3, T, size, size)``. Shapes are painted in the face's own coordinates, each over the ones before."""
 
     def __init__(self, scene: Scene, background: Floats, size: int):
         self.size = size
@@ -96,7 +108,7 @@ class _Canvas:
         right, down = right / half_width, down / half_height
         slope = np.sqrt(right * right + down * down)
         distance = radius * (radius - 1.0) / np.maximum(slope, 1e-6)
-        # To first order the distance of a narrow ellipse is too small beyond its ends, and would draw tails there.
+        # This first-order distance is too small beyond the ends of a narrow ellipse and would draw tails there.
         self._paint(window, np.maximum(distance, beside), colour, opacity)
 
     def stroke(
@@ -124,7 +136,7 @@ class _Canvas:
         self.pixels *= np.float32(gain) + np.float32(slope_x) * self.column + np.float32(slope_y) * self.row
 
     def _window(self, x: Floats | float, y: Floats | float, radius: Floats | float) -> tuple[slice, slice, slice]:
-        """The pixels that a shape within ``radius`` of ``(x, y)`` may touch in some frame: no others are computed."""
+        """The pixels that a shape within ``radius`` of ``(x, y)`` may touch in any frame; only these are computed."""
         reach = radius * self.scale + 2.0 * self.softness
         column = self.scale * (self.cos * x - self.sin * y) + self.dx
         row = self.scale * (self.sin * x + self.cos * y) + self.dy
@@ -185,7 +197,7 @@ def _draw_nose(canvas: _Canvas, identity: Identity, au: dict[str, Floats]) -> No
 def _draw_mouth(canvas: _Canvas, identity: Identity, au: dict[str, Floats]) -> None:
     y = 0.48 - 0.05 * au["AU10"]
     width = identity.mouth_width * (1.0 + 0.3 * au["AU12"] + 0.2 * au["AU20"])
-    # Image rows grow downwards: a smile bends the middle of the mouth down and leaves its corners up.
+    # Rows count downwards: a smile bends the middle of the mouth down and leaves its corners up.
     bend = 0.13 * au["AU12"] - 0.11 * au["AU15"]
     gap = 0.015 + 0.15 * au["AU25"] + 0.03 * au["AU10"]
     canvas.stroke(0.0, y, width, gap + 0.045, _colour(170, 75, 80), bend=bend, taper=0.8)
@@ -200,15 +212,21 @@ def render_clip(
     """Draw all frames of a clip.
 
     Args:
-        identity: who.
+        identity: the person.
         units: ``(T, 9)``, the intensity of each of :data:`ACTION_UNITS` in [0, 1].
         scene: camera and light.
-        size: side of a frame in pixels.
-        noise: largest deviation of a pixel by sensor noise, which is uniform (grey levels of 255).
+        size: side of a frame (pixels).
+        noise: amplitude of the uniform sensor noise (grey levels of 255).
         rng: of the noise.
 
     Returns:
-        ``(T, size, size, 3)``.
+        uint8 ``(T, size, size, 3)``.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> still = Scene(np.zeros(2), np.zeros((2, 2)), np.ones(2), light=(1.0, 0.0, 0.0))
+        >>> render_clip(draw_identity(rng), np.zeros((2, 9)), still, size=8, noise=0.0, rng=rng).shape
+        (2, 8, 8, 3)
     """
     au = {name: _per_frame(units[:, i]) for i, name in enumerate(ACTION_UNITS)}
     canvas = _Canvas(scene, identity.background, size)

@@ -1,8 +1,8 @@
-"""People who are given heat pain, simulated: what they feel, what their face shows, what their body does.
+"""Simulated people under heat pain: what they feel, what their face shows, how their body responds.
 
-What a person feels in a trial depends on the stimulus and on the person. The face and the body each respond to it
-through random streams of their own, and each fails on its own: some people never show pain, some trials leave the
-autonomic nervous system cold. That is why the two together tell more than either alone.
+What a person feels in a trial depends on the stimulus and on the person. Face and body respond to it independently,
+and each may fail to: some people never show pain, and in some trials the autonomic nervous system does not respond.
+So the two modalities together tell more than either alone.
 """
 
 from dataclasses import dataclass
@@ -25,9 +25,12 @@ _BLINK = ACTION_UNITS.index("AU43")
 
 @dataclass(frozen=True)
 class PainStory:
-    """How strongly, and how reliably, pain shows. Probabilities are per person or per clip.
+    """How strongly and how reliably pain shows. Probabilities are per person or per clip.
 
-    The first two concern what both modalities share, the next five the video, the rest the biosignals.
+    The first two fields concern what both modalities share, the next five the video, the others the biosignals.
+
+    >>> PainStory(reactive=1.0).shown
+    0.1
     """
 
     tolerance_sd: float = 0.45
@@ -39,7 +42,7 @@ class PainStory:
     shown: float = 0.1
     """Probability that a reactive face shows the faintest pain; it grows to 1 with what is felt."""
     distraction: float = 0.5
-    """Probability that the face does something that has nothing to do with pain."""
+    """Probability that the face does something unrelated to pain."""
     display: float = 0.32
     """Largest mean intensity of an action unit under the strongest pain."""
     grain: float = 14.0
@@ -57,12 +60,16 @@ class PainStory:
     muscle: float = 0.8
     """Mean relative rise of the trapezius EMG amplitude under the strongest pain."""
     tension: float = 0.3
-    """Relative rise of facial EMG by tension that is too small to be seen (Part B)."""
+    """Relative rise of facial EMG by tension too small to be seen (Part B)."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """One participant."""
+    """One participant.
+
+    >>> draw_person(np.random.default_rng(0), PainStory()).habit.shape
+    (5,)
+    """
 
     identity: Identity
     tolerance: float
@@ -82,7 +89,12 @@ class Person:
 
 @dataclass(frozen=True)
 class Face:
-    """What the camera sees: ``frames`` (T, size, size, 3), ``units`` (T, 9), their ``time`` (s), onset and size."""
+    """What the camera sees: ``frames`` (T, size, size, 3), ``units`` (T, 9), their ``time`` (s), and how strongly.
+
+    >>> rng = np.random.default_rng(0)
+    >>> film(draw_person(rng, PainStory()), 1.0, rng, PainStory(), frames=2, size=8).frames.shape
+    (2, 8, 8, 3)
+    """
 
     frames: NDArray[np.uint8]
     units: NDArray[np.float64]
@@ -92,14 +104,22 @@ class Face:
 
 @dataclass(frozen=True)
 class Body:
-    """What the electrodes measure: ``signal`` (channels, 2816), and how strongly the body responded."""
+    """What the electrodes measure: ``signal`` (channels, 2816), and how strongly the body responds.
+
+    >>> Body(np.zeros((3, SAMPLES)), amplitude=0.0).signal.shape
+    (3, 2816)
+    """
 
     signal: Course
     amplitude: float
 
 
 def draw_person(rng: np.random.Generator, story: PainStory) -> Person:
-    """A random participant."""
+    """A random participant.
+
+    >>> 40 < draw_person(np.random.default_rng(0), PainStory()).heart_rate < 110
+    True
+    """
     reactive, labile = rng.random() < story.reactive, rng.random() >= story.non_labile
     return Person(
         identity=draw_identity(rng),
@@ -120,9 +140,13 @@ def draw_person(rng: np.random.Generator, story: PainStory) -> Person:
 
 
 def felt_pain(person: Person, level: int, rng: np.random.Generator, story: PainStory) -> float:
-    """What the person feels, 0 at baseline and about 1 under the strongest stimulus.
+    """What the person feels: 0 at baseline, about 1 under the strongest stimulus.
 
-    Convex in the level, as the weaker stimuli are hard to tell from none.
+    It is convex in the level, because weak stimuli are hard to tell from none.
+
+    >>> rng = np.random.default_rng(0)
+    >>> felt_pain(draw_person(rng, PainStory()), 0, rng, PainStory())
+    0.0
     """
     if level == 0:
         return 0.0
@@ -131,7 +155,12 @@ def felt_pain(person: Person, level: int, rng: np.random.Generator, story: PainS
 
 
 def film(person: Person, pain: float, rng: np.random.Generator, story: PainStory, frames: int, size: int) -> Face:
-    """The face during a trial."""
+    """Film the face during a trial.
+
+    >>> rng = np.random.default_rng(0)
+    >>> film(draw_person(rng, PainStory()), 0.0, rng, PainStory(), frames=2, size=8).units.shape
+    (2, 9)
+    """
     time = np.linspace(0, SECONDS, frames)
     course = plateau(time, rng.uniform(1.2, 2.6), 0.25, rng.uniform(1.2, 2.8), 0.35)
     shown = rng.random() < story.shown + (1.0 - story.shown) * pain
@@ -150,7 +179,14 @@ def film(person: Person, pain: float, rng: np.random.Generator, story: PainStory
 
 
 def record_body(person: Person, pain: float, face: Face, rng: np.random.Generator, story: PainStory, part: str) -> Body:
-    """The biosignals during a trial. Only the facial EMG of Part B knows anything of the face."""
+    """Record the biosignals during a trial. Only the facial EMG of Part B depends on the face.
+
+    >>> rng = np.random.default_rng(0)
+    >>> person = draw_person(rng, PainStory())
+    >>> face = film(person, 1.0, rng, PainStory(), frames=2, size=8)
+    >>> record_body(person, 1.0, face, rng, PainStory(), part="B").signal.shape
+    (5, 2816)
+    """
     time = np.arange(SAMPLES) / RATE_HZ
     response = pain * float(rng.random() < story.autonomic)
     onset, hold = rng.uniform(1.2, 2.4), rng.uniform(1.5, 3.0)
