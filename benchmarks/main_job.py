@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from pkdot.cli.arguments import parse
+from pkdot.comparison.report.inference import resampled_mean
 from pkdot.config import StudentRunConfig
-from pkdot.metrics import paired_difference
 from pkdot.training.student import StudentResult, distill
 
 
@@ -41,7 +41,7 @@ def scores(result: StudentResult) -> dict[str, float]:
 
 
 def report(results: list[StudentResult], flags: list[str], *, new_splits: bool) -> str:
-    """A Markdown table of the seeds, and the paired differences in points with their standard errors."""
+    """A Markdown table of the seeds, and one of the paired differences."""
     rows = [scores(result) for result in results]
     student = results[0].student.result
     words = f"--seeds {len(rows)}{' --new-splits' if new_splits else ''} -- {' '.join(flags)}"
@@ -64,11 +64,25 @@ def report(results: list[StudentResult], flags: list[str], *, new_splits: bool) 
     ]
     columns = {role: [row[role] for row in rows] for role in rows[0]}
     means = " | ".join(f"{sum(column) / len(column):.4f}" for column in columns.values())
-    lines += [f"| mean | {means} |", "", "| paired difference (points) | mean | standard error |", "|---|---|---|"]
-    for left, right in (("teacher", "control"), ("student", "control")):
-        difference = paired_difference(columns[left], columns[right])
-        lines.append(f"| {left} - {right} | {100 * difference.mean:+.2f} | {100 * difference.standard_error:.2f} |")
+    ratio = sum(result.student.result["samples"] / result.student.result["train_samples"] for result in results)
+    lines += [f"| mean | {means} |", "", *differences(columns, ratio / len(results), new_splits=new_splits)]
     return "\n".join(lines) + "\n"
+
+
+def differences(columns: dict[str, list[float]], ratio: float, *, new_splits: bool) -> list[str]:
+    """Paired differences in points, with the standard error that the comparison of methods uses.
+
+    The splits of several seeds overlap. The error is corrected for it, with ``ratio``, test samples / training samples
+    (Nadeau and Bengio 2003). Seeds on the same split say nothing about other subjects: there is no standard error then.
+    """
+    lines = ["| paired difference (points) | mean | standard error (corrected) | p |", "|---|---|---|---|"]
+    for left, right in (("teacher", "control"), ("student", "control")):
+        points = [100 * (a - b) for a, b in zip(columns[left], columns[right], strict=True)]
+        splits = range(len(points)) if new_splits else [0] * len(points)
+        found = resampled_mean(points, ratio, list(splits))
+        error, p = (f"{found.standard_error:.2f}", f"{found.p:.2g}") if found.splits > 1 else ("none: one split", "")
+        lines.append(f"| {left} - {right} | {found.mean:+.2f} | {error} | {p} |")
+    return lines
 
 
 def main() -> None:

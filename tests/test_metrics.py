@@ -10,7 +10,6 @@ from pkdot.metrics import (
     confusion_matrix,
     macro_f1,
     mean_absolute_error,
-    paired_difference,
     pearson,
     quadratic_weighted_kappa,
     r_squared,
@@ -107,13 +106,6 @@ def test_empty_and_unequal_inputs_are_refused() -> None:
         accuracy([], [])
     with pytest.raises(ValueError, match="shape"):
         accuracy([1, 2], [1])
-
-
-def test_a_paired_difference_knows_its_error() -> None:
-    difference = paired_difference([1.0, 2.0, 4.0], [0.0, 0.0, 0.0])
-    assert difference.mean == pytest.approx(7 / 3)
-    assert difference.standard_error == pytest.approx(np.std([1, 2, 4], ddof=1) / np.sqrt(3))
-    assert np.isnan(paired_difference([1.0], [0.0]).standard_error)
 
 
 @pytest.mark.parametrize(
