@@ -41,7 +41,7 @@ from pkdot.comparison.report.formats import NOTHING, difference, gap, p_value
 from pkdot.comparison.report.inference import holm
 from pkdot.comparison.report.scores import NONE, TEACHER, Score
 from pkdot.comparison.results import scores as scores_of
-from pkdot.comparison.tuning import frozen_factors
+from pkdot.comparison.tuning import compared_runs
 
 HERE = Path(__file__).resolve().parent
 GRIDS, RESULTS = HERE / "grids", HERE / "results"
@@ -125,7 +125,7 @@ def recipe_table(scores: Sequence[Score]) -> str:
 
 def promises(plan: Plan) -> str:
     """The recipe's table from the runs that are in."""
-    found = scores_of([run for block in plan.blocks() for run in plan.testing(*block, frozen_factors(plan, *block))])
+    found = scores_of(compared_runs(plan))
     explained = (
         "The recipe as it comes, untuned, on runs that had no part in choosing it. Points and their 95 % intervals; p "
         "by the corrected resampled t-test, after Holm's correction over the data sets of a regime. Control: the same "

@@ -5,50 +5,48 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from pkdot.comparison.block import PlannedBlock
 from pkdot.comparison.plan import Plan
 from pkdot.comparison.report.scores import Score, read_scores
 from pkdot.comparison.results import is_scored
-from pkdot.comparison.run import Cell, Run
-from pkdot.comparison.tuning import WEIGHTS, deciding, frozen_factors, tried_by_entry
+from pkdot.comparison.run import Cell, Run, distinct
+from pkdot.comparison.tuning import WEIGHTS, compared_runs, deciding, frozen_factors
 from pkdot.storage import write_text
-from pkdot.training.evaluation import write_result
 from pkdot.training.run_folder import RunFolder
 
 Key = tuple[str, str, int, int, str]
 
 
 def write_weights(plan: Plan, path: Path) -> None:
-    """The chosen weights of all blocks, in one file."""
-    found = {name: json.loads(own.read_text("utf-8")) for name, own in _weights(plan).items() if own.is_file()}
+    """Write the chosen weights of all blocks to one file."""
+    weights = {block.name: block.folder / WEIGHTS for block in plan.blocks}
+    found = {name: json.loads(own.read_text("utf-8")) for name, own in weights.items() if own.is_file()}
     if found:
         write_text(path, json.dumps(found, indent=1) + "\n")
 
 
 def lay_out(plan: Plan, scores: Path, weights: Path) -> int:
-    """Make the run folders of what is recorded and not there yet, without weights of networks; returns how many.
+    """Make the folders of recorded runs that do not exist yet, without networks; returns how many it made.
 
-    A cell (a fold and seed of a data set and regime) is laid out if all that it consists of is recorded: a student that
+    A cell (a fold and seed of a data set and regime) is laid out only if all of its runs are recorded: a student that
     is still to be trained needs its teacher's network.
     """
     recorded = _read(scores)
     chosen = json.loads(weights.read_text("utf-8")) if weights.is_file() else {}
     cells: dict[Cell, list[Run]] = defaultdict(list)
-    for block in plan.blocks():
-        own = plan.folder(*block) / WEIGHTS
-        if not own.exists() and (weighed := _still_valid(plan, block, chosen.get(" / ".join(block), {}))):
+    for block in plan.blocks:
+        own = block.folder / WEIGHTS
+        if not own.exists() and (weighed := _still_valid(block, plan, chosen.get(block.name, {}))):
             own.parent.mkdir(parents=True, exist_ok=True)
             write_text(own, json.dumps(weighed, indent=2) + "\n")
-        for run in plan.testing(*block, frozen_factors(plan, *block)):
+        for run in block.testing(frozen_factors(block)):
             cells[run.cell].append(run)
     count = 0
     for runs in cells.values():
         found = {run.folder: recorded.get(_key(run)) for run in runs if is_scored(run)}
         if None not in found.values() and not any(run.folder.exists() for run in runs):
-            for folder, run in {run.folder: run for run in runs}.items():
-                folder.mkdir(parents=True)
-                run.fingerprint.write(RunFolder(folder).fingerprint)
-                result = _result(found.get(folder)) | {"fingerprint": run.fingerprint.digest}
-                write_result(RunFolder(folder).result, result)
+            for run in distinct(runs):
+                _write(run, found.get(run.folder))
                 count += 1
     return count
 
@@ -56,25 +54,27 @@ def lay_out(plan: Plan, scores: Path, weights: Path) -> int:
 def lost(plan: Plan, scores: Path) -> list[str]:
     """The recorded runs of a plan that are not finished below its folder, by name."""
     recorded = _read(scores)
-    runs = [run for block in plan.blocks() for run in plan.testing(*block, frozen_factors(plan, *block))]
-    runs = [run for run in runs if is_scored(run)]
+    runs = [run for run in compared_runs(plan) if is_scored(run)]
     return [" / ".join(map(str, _key(run))) for run in runs if _key(run) in recorded and not run.done]
 
 
-def _still_valid(plan: Plan, block: tuple[str, str], chosen: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The recorded choices of a block that were made among the plan's factors, as made by the plan's runs."""
+def _still_valid(block: PlannedBlock, plan: Plan, chosen: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The recorded choices of a block that were made among the plan's factors, as if the plan's runs had made them."""
     factors = {f"{factor:g}" for factor in plan.config.tune}
-    tried = tried_by_entry(plan, *block)
     return {
-        entry: choice | {"runs": deciding(tried[entry])}
+        entry: choice | {"runs": deciding(block.tried[entry])}
         for entry, choice in chosen.items()
-        if entry in tried and choice["validation"].keys() == factors
+        if entry in block.tried and choice["validation"].keys() == factors
     }
 
 
-def _weights(plan: Plan) -> dict[str, Path]:
-    """Where the chosen weights of each block lie."""
-    return {" / ".join(block): plan.folder(*block) / WEIGHTS for block in plan.blocks()}
+def _write(run: Run, score: Score | None) -> None:
+    """Write a run's folder as if it were finished. Files are not forced to the disk: they can be written again."""
+    folder = RunFolder(run.folder)
+    run.folder.mkdir(parents=True)
+    folder.fingerprint.write_text(run.fingerprint.text, encoding="utf-8")
+    result = _result(score) | {"fingerprint": run.fingerprint.digest}
+    folder.result.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def _result(score: Score | None) -> dict[str, Any]:

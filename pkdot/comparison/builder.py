@@ -7,7 +7,7 @@ from pathlib import Path
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.grid import Grid, Settings, TeacherKind, run_config
 from pkdot.comparison.report.scores import TEACHER
-from pkdot.comparison.run import Cell, Run, slug
+from pkdot.comparison.run import Cell, Run, block_folder, slug
 from pkdot.comparison.sets import DataSet
 from pkdot.config import DataConfig, OptimConfig, TeacherRunConfig
 from pkdot.data.study import Study, open_study
@@ -60,10 +60,6 @@ class RunBuilder:
         place = self._place(cell, slug(name) if tested or factor is None else f"{slug(name)}-x{factor:g}")
         return Run(cell, name, config, fingerprint, place, factor)
 
-    def folder(self, data: str, regime: str) -> Path:
-        """The folder of a data set in a regime."""
-        return self._config.out / slug(data) / slug(regime)
-
     def _teacher(self, cell: Cell, kind: TeacherKind) -> Run:
         if (cell, kind) not in self._taught:
             self._taught[cell, kind] = self._new_teacher(cell, kind)
@@ -99,4 +95,5 @@ class RunBuilder:
         return self._studies[key]
 
     def _place(self, cell: Cell, name: str) -> Path:
-        return self.folder(*cell.block) / cell.stage / f"fold{cell.fold}-seed{cell.seed}" / name
+        folder = block_folder(self._config.out, cell.data, cell.regime)
+        return folder / cell.stage / f"fold{cell.fold}-seed{cell.seed}" / name

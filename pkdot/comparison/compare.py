@@ -13,7 +13,7 @@ from pkdot.comparison.report.write import write_report
 from pkdot.comparison.results import scores
 from pkdot.comparison.run import Run, aliases
 from pkdot.comparison.stages import run_stages
-from pkdot.comparison.tuning import frozen_factors, tested_runs
+from pkdot.comparison.tuning import compared_runs, frozen_factors
 from pkdot.storage import locked
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def carry_out(plan: Plan, command: str) -> Path:
     # A shard knows its own runs only: the report needs all of them.
     if config.stage != "report" and not (config.stage == "all" and config.part()[1] == 1):
         return config.out
-    runs = tested_runs(plan)
+    runs = compared_runs(plan)
     found = scores(runs)
     with locked(config.out, wait=True) if found else nullcontext():
         return write_report(found, config.out, command=command, notes=_notes(plan, runs))
@@ -67,11 +67,11 @@ def _notes(plan: Plan, runs: list[Run]) -> list[str]:
             f"Weights: gradient-balanced, times one of {', '.join(f'{factor:g}' for factor in config.tune)}, chosen "
             f"for each method, data set and regime by the mean validation score of {config.tune_seeds} other seeds."
         )
-    for data, regime in plan.blocks():
-        factors = frozen_factors(plan, data, regime)
-        told = [f"{name} x{factors[name]:g}" for name in plan.entries(data, regime) if name in factors]
+    for block in plan.blocks:
+        factors = frozen_factors(block)
+        told = [f"{name} x{factors[name]:g}" for name in block.entries if name in factors]
         if told:
-            notes.append(f"{data}, {regime}: {', '.join(told)}")
+            notes.append(f"{block.data}, {block.regime}: {', '.join(told)}")
     notes += [f"Left out on {data}: {entry} ({reason})" for (data, entry), reason in plan.left_out.items()]
     return notes + [
         f"One run stands for {' and '.join(entries)} on {', '.join(data)}: their settings are the same there."

@@ -24,9 +24,9 @@ def dry_run(config: CompareConfig) -> str:
     lines = [f"left out: {entry} on {data}: {reason}" for (data, entry), reason in plan.left_out.items()]
     stages = planned(plan)
     for stage, runs in stages.items():
-        for block in plan.blocks():
-            inside = [run for run in runs if run.cell.block == block]
-            lines.append(f"{stage}: {' / '.join(block)}: {_count(inside)}")
+        for block in plan.blocks:
+            inside = [run for run in runs if run.cell.block == (block.data, block.regime)]
+            lines.append(f"{stage}: {block.name}: {_count(inside)}")
     runs = [run for runs in stages.values() for run in runs]
     waiting = [run for run in runs if not run.done]
     lines += [f"to do: {run.folder}" for run in waiting[:SHOWN]]

@@ -13,8 +13,6 @@ from pkdot.training.fingerprint import Fingerprint
 from pkdot.training.run_folder import RunFolder
 
 Stage = Literal["tune", "test"]
-Block = tuple[str, str]
-"""A data set and a regime: one table of the report."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Cell:
     seed: int
 
     @property
-    def block(self) -> Block:
+    def block(self) -> tuple[str, str]:
         """The data set and the regime."""
         return self.data, self.regime
 
@@ -120,6 +118,15 @@ def aliases(runs: Sequence[Run]) -> dict[tuple[str, ...], list[str]]:
         if len(own) > 1 and data not in found.setdefault(tuple(own), []):
             found[tuple(own)].append(data)
     return found
+
+
+def block_folder(out: Path, data: str, regime: str) -> Path:
+    """The folder of a data set in a regime.
+
+    >>> block_folder(Path("out"), "digits", "few labels").as_posix()
+    'out/digits/few-labels'
+    """
+    return out / slug(data) / slug(regime)
 
 
 def slug(name: str) -> str:

@@ -8,7 +8,7 @@ from pkdot.comparison.machine import jobs_at_a_time, shard
 from pkdot.comparison.plan import Plan
 from pkdot.comparison.reuse import reused
 from pkdot.comparison.run import Run, Stage
-from pkdot.comparison.tuning import choose_factors, tested_runs, to_choose
+from pkdot.comparison.tuning import choose_factors, compared_runs, to_choose
 
 log = logging.getLogger(__name__)
 
@@ -25,20 +25,20 @@ def run_stages(plan: Plan) -> None:
     if runs:
         log.info("%s", reused(runs))
     read_ahead({run.cell.block: run.config.data for run in runs if not run.done}.values())
-    for block in plan.blocks():
+    for block in plan.blocks:
         if config.stage in ("all", "tune"):
-            _run(to_choose(plan, *block), config, f"{' / '.join(block)}: tune")
+            _run(to_choose(block), config, f"{block.name}: tune")
         if config.stage in ("all", "test"):
-            _run(plan.testing(*block, choose_factors(plan, *block)), config, f"{' / '.join(block)}: test")
+            _run(block.testing(choose_factors(block)), config, f"{block.name}: test")
 
 
 def planned(plan: Plan) -> dict[Stage, list[Run]]:
     """This machine's runs of the stages that are asked for, as far as they are known before weights are chosen."""
     config, found = plan.config, dict[Stage, list[Run]]()
     if config.stage in ("all", "tune"):
-        found["tune"] = shard([run for block in plan.blocks() for run in to_choose(plan, *block)], config)
+        found["tune"] = shard([run for block in plan.blocks for run in to_choose(block)], config)
     if config.stage in ("all", "test"):
-        found["test"] = shard(tested_runs(plan), config)
+        found["test"] = shard(compared_runs(plan), config)
     return found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from pkdot.comparison.block import PlannedBlock
 from pkdot.comparison.plan import Plan
 from pkdot.comparison.run import Run
 from pkdot.storage import locked, write_text
@@ -15,18 +16,18 @@ from pkdot.storage import locked, write_text
 WEIGHTS = "weights.json"
 
 
-def tested_runs(plan: Plan) -> list[Run]:
+def compared_runs(plan: Plan) -> list[Run]:
     """All runs that are compared, with the weights that are chosen so far. Raises as ``choose_factors``."""
-    return [run for block in plan.blocks() for run in plan.testing(*block, frozen_factors(plan, *block))]
+    return [run for block in plan.blocks for run in block.testing(frozen_factors(block))]
 
 
-def to_choose(plan: Plan, data: str, regime: str) -> list[Run]:
+def to_choose(block: PlannedBlock) -> list[Run]:
     """The runs that decide the weights of a block that are not chosen yet."""
-    frozen = _frozen(plan, data, regime)
-    return plan.tuning(data, regime, [entry for entry in plan.tuned(data, regime) if entry not in frozen])
+    frozen = _frozen(block)
+    return block.deciding([entry for entry in block.tuned if entry not in frozen])
 
 
-def choose_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
+def choose_factors(block: PlannedBlock) -> dict[str, float]:
     """The factor of each tuned entry of a block: read if it was chosen before, and chosen now if not.
 
     The factor with the best mean validation score over the tuning seeds is chosen; of equal ones the smaller. The
@@ -35,24 +36,19 @@ def choose_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
     Raises:
         ValueError: some of the runs that decide are not finished, or ``weights.json`` cannot be read.
     """
-    frozen = _frozen(plan, data, regime)
-    new = {
-        entry: _choice(entry, tried)
-        for entry, tried in tried_by_entry(plan, data, regime).items()
-        if entry not in frozen and tried
-    }
+    frozen = _frozen(block)
+    new = {entry: _choice(entry, tried) for entry, tried in block.tried.items() if entry not in frozen and tried}
     if new:
-        place = plan.folder(data, regime)
-        with locked(place, wait=True):
-            frozen = new | _frozen(plan, data, regime)
-            write_text(place / WEIGHTS, json.dumps(frozen, indent=2) + "\n")
+        with locked(block.folder, wait=True):
+            frozen = new | _frozen(block)
+            write_text(block.folder / WEIGHTS, json.dumps(frozen, indent=2) + "\n")
     return {entry: choice["factor"] for entry, choice in frozen.items()}
 
 
-def frozen_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
+def frozen_factors(block: PlannedBlock) -> dict[str, float]:
     """The factors that were chosen before, or that finished runs decide. Raises as ``choose_factors``."""
-    frozen = _frozen(plan, data, regime)
-    for entry, tried in tried_by_entry(plan, data, regime).items():
+    frozen = _frozen(block)
+    for entry, tried in block.tried.items():
         if entry not in frozen and tried and all(run.done for run in tried):
             frozen[entry] = _choice(entry, tried)
     return {entry: choice["factor"] for entry, choice in frozen.items()}
@@ -61,16 +57,6 @@ def frozen_factors(plan: Plan, data: str, regime: str) -> dict[str, float]:
 def deciding(runs: Sequence[Run]) -> str:
     """A digest of the runs that decide a factor. A choice that other runs decided does not hold."""
     return hashlib.sha256(" ".join(sorted(run.fingerprint.digest for run in runs)).encode()).hexdigest()[:16]
-
-
-def tried_by_entry(plan: Plan, data: str, regime: str) -> dict[str, list[Run]]:
-    """The runs of each tuned entry of a block, one for each factor and seed."""
-    entries = plan.tuned(data, regime)
-    tried: dict[str, list[Run]] = {entry: [] for entry in entries}
-    for run in plan.tuning(data, regime, entries):
-        if not run.is_teacher:
-            tried[run.entry].append(run)
-    return tried
 
 
 def _choice(entry: str, runs: Sequence[Run]) -> dict[str, Any]:
@@ -88,15 +74,15 @@ def _choice(entry: str, runs: Sequence[Run]) -> dict[str, Any]:
     return {"factor": best, "validation": validation, "runs": deciding(runs)}
 
 
-def _frozen(plan: Plan, data: str, regime: str) -> dict[str, dict[str, Any]]:
+def _frozen(block: PlannedBlock) -> dict[str, dict[str, Any]]:
     """The choices in ``weights.json`` that were decided by the runs of this plan."""
-    path = plan.folder(data, regime) / WEIGHTS
-    if not plan.config.tune_seeds or not path.is_file():
+    path = block.folder / WEIGHTS
+    if not block.tuning_cells or not path.is_file():
         return {}
     chosen = _read(path)
     return {
         entry: chosen[entry]
-        for entry, tried in tried_by_entry(plan, data, regime).items()
+        for entry, tried in block.tried.items()
         if entry in chosen and chosen[entry].get("runs") == deciding(tried)
     }
 

@@ -12,7 +12,7 @@ from pkdot.comparison.plan import Plan
 from pkdot.comparison.report.scores import Score
 from pkdot.comparison.results import scores
 from pkdot.comparison.run import Run
-from pkdot.comparison.tuning import frozen_factors, to_choose
+from pkdot.comparison.tuning import compared_runs, to_choose
 from tests.support import write_vectors
 
 ROWS = 2 * 6  # two seeds of teacher, none, all labels, self-training, kd from prevalent teacher and kd
@@ -33,7 +33,7 @@ def plan_of(config: CompareConfig) -> Plan:
 
 
 def scored(plan: Plan) -> list[Score]:
-    runs: list[Run] = [run for block in plan.blocks() for run in plan.testing(*block, frozen_factors(plan, *block))]
+    runs: list[Run] = compared_runs(plan)
     return scores(runs)
 
 
@@ -44,7 +44,7 @@ def test_what_is_recorded_is_not_repeated_and_scores_the_same(run: CompareConfig
     assert record.lay_out(plan, run.out / "scores.csv", weights) > 0
     assert scored(plan) == scored(plan_of(run))
     assert len(scored(plan)) == ROWS
-    assert [to_choose(plan, *block) for block in plan.blocks()] == [[]]
+    assert [to_choose(block) for block in plan.blocks] == [[]]
     assert "to do" not in dry_run(plan.config)
     assert record.lay_out(plan, run.out / "scores.csv", weights) == 0
 
@@ -56,12 +56,12 @@ def test_a_cell_of_which_a_run_is_not_recorded_is_run_anew(run: CompareConfig, t
     plan = plan_of(replace(run, out=tmp_path / "again"))
     record.lay_out(plan, short, tmp_path / "none.json")
     assert {score.seed for score in scored(plan)} == {0}
-    assert all(to_choose(plan, *block) for block in plan.blocks())
+    assert all(to_choose(block) for block in plan.blocks)
 
 
 def test_runs_that_are_there_win_over_the_record(run: CompareConfig, tmp_path: Path) -> None:
     plan = plan_of(replace(run, out=tmp_path / "again"))
-    begun = next(own for block in plan.blocks() for own in plan.testing(*block, {}) if own.cell.seed == 1)
+    begun = next(own for block in plan.blocks for own in block.testing({}) if own.cell.seed == 1)
     begun.folder.mkdir(parents=True)
     record.lay_out(plan, run.out / "scores.csv", tmp_path / "none.json")
     assert {score.seed for score in scored(plan)} == {0}

@@ -39,7 +39,7 @@ def plan_of(folder: Path, **settings: object) -> Plan:
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """With all that the choice is made by."""
     plan = plan_of(tmp_path_factory.mktemp("tuned"))
-    runs = to_choose(plan, "toy", "all labels")
+    runs = to_choose(plan.block("toy", "all labels"))
     assert {run.factor for run in runs if run.entry == "kd"} == set(FACTORS)
     for run in runs:
         train(run)
@@ -49,7 +49,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def choose(plan: Plan, validation: dict[float, list[float]], test: dict[float, float] | None = None) -> float:
     """The factor that is chosen where the runs of each had these scores."""
     scores = {factor: iter(values) for factor, values in validation.items()}
-    runs = plan.tuning("toy", "all labels", ["kd"])
+    runs = plan.block("toy", "all labels").deciding(["kd"])
     for run in runs:
         if run.factor is None:
             continue
@@ -60,8 +60,8 @@ def choose(plan: Plan, validation: dict[float, list[float]], test: dict[float, f
         path.write_text(json.dumps(result))
     for path in plan.config.out.rglob("weights.json"):
         path.unlink()
-    chosen = choose_factors(plan, "toy", "all labels")
-    assert chosen == choose_factors(plan, "toy", "all labels")
+    chosen = choose_factors(plan.block("toy", "all labels"))
+    assert chosen == choose_factors(plan.block("toy", "all labels"))
     assert chosen.keys() == {"kd"}
     return chosen["kd"]
 
@@ -94,11 +94,11 @@ def test_a_factor_with_a_run_without_a_score_is_not_chosen(tuned: Plan) -> None:
 
 
 def test_the_chosen_factor_is_that_of_the_tested_runs_and_of_no_others(tuned: Plan) -> None:
-    runs = tuned.testing("toy", "all labels", {"kd": 5.0})
+    runs = tuned.block("toy", "all labels").testing({"kd": 5.0})
     balances = {run.entry: run.config.distill.balance for run in runs if not run.is_teacher}  # type: ignore[union-attr]
     assert balances.pop("kd") == 5.0
     assert set(balances.values()) == {"auto"}
-    tried = tuned.tuning("toy", "all labels", ["kd"])
+    tried = tuned.block("toy", "all labels").deciding(["kd"])
     assert all(run.config.distill.balance == run.factor for run in tried if run.factor)  # type: ignore[union-attr]
     places = {run.folder.relative_to(tuned.config.out).parts[4] for run in tried if run.factor}
     assert places == {"kd-x0.1", "kd-x1", "kd-x5"}
@@ -121,8 +121,8 @@ def test_no_seed_serves_both_to_choose_and_to_test(
     plan = plan_of(tmp_path, first_seed=first_seed, seeds=seeds, tune_seeds=tune_seeds)
     plan.grid.sets["toy"]["data"]["folds"] = folds  # type: ignore[index]
     plan = Plan(plan.grid, plan.config)
-    tuning = plan.tuning("toy", "all labels", ["kd"])
-    testing = plan.testing("toy", "all labels", {})
+    tuning = plan.block("toy", "all labels").deciding(["kd"])
+    testing = plan.block("toy", "all labels").testing({})
     choosing, tested = (set().union(*map(drawn, runs)) for runs in (tuning, testing))
     assert not choosing & tested
     # Neither do two repetitions, nor two folds of one.
@@ -145,6 +145,5 @@ def test_a_data_sets_own_seeds_that_reach_those_of_the_choice_are_refused(tmp_pa
     grid = replace(plan.grid, seeds={"toy": 2})
     with pytest.raises(ValueError, match=r"sets\.toy\.seeds 2"):
         Plan(grid, plan.config)
-    assert {
-        run.cell.seed for run in Plan(replace(grid, seeds={"toy": 1}), plan.config).testing("toy", "all labels", {})
-    } == {99_999}
+    last = Plan(replace(grid, seeds={"toy": 1}), plan.config).block("toy", "all labels")
+    assert {run.cell.seed for run in last.testing({})} == {99_999}

@@ -18,7 +18,7 @@ from pkdot.comparison.machine import jobs_at_a_time, shard
 from pkdot.comparison.plan import Plan
 from pkdot.comparison.results import scores
 from pkdot.comparison.run import Run, aliases, slug
-from pkdot.comparison.tuning import choose_factors, frozen_factors
+from pkdot.comparison.tuning import choose_factors, compared_runs
 from tests.support import write_vectors
 
 CONTROLS = {"none", "all labels", "self-training", "kd from prevalent teacher"}
@@ -52,7 +52,7 @@ def finished(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[C
 
 def runs_of(config: CompareConfig) -> list[Run]:
     plan = Plan(grid_of(config), config)
-    return [run for block in plan.blocks() for run in plan.testing(*block, frozen_factors(plan, *block))]
+    return compared_runs(plan)
 
 
 def plan_of(folder: Path, grid: str, **settings: object) -> Plan:
@@ -114,7 +114,7 @@ def test_weights_are_chosen_on_validation_and_then_frozen(finished: tuple[Compar
     frozen = {**weights, "ot": {**weights["ot"], "factor": 3.0}}
     path.write_text(json.dumps(frozen))
     plan = Plan(grid_of(config), config)
-    assert choose_factors(plan, "toy", "40 % labels")["ot"] == 3.0
+    assert choose_factors(plan.block("toy", "40 % labels"))["ot"] == 3.0
     path.write_text(json.dumps(weights))
 
 
@@ -190,7 +190,7 @@ def test_folds_have_seeds_of_their_own_and_all_entries_of_a_fold_alike(vectors: 
 def test_runs_that_are_the_same_are_made_once(vectors: Path, tmp_path: Path, teacher: str, folders: int) -> None:
     grid = f'sets.toy = {{ data.source = "{vectors}", model.teacher = "{teacher}" }}\nentries.ot = {{}}\n'
     plan = plan_of(tmp_path, grid, seeds=1, tune_seeds=0)
-    runs = plan.testing("toy", "all labels", {})
+    runs = plan.block("toy", "all labels").testing({})
     for names in ({"self-training", "kd from prevalent teacher"}, {"self teacher", "prevalent teacher"}):
         same = [run for run in runs if run.entry in names]
         assert len(same) == 2
@@ -204,7 +204,7 @@ def test_methods_that_do_not_fit_are_left_out_and_named(tmp_path: Path) -> None:
     data = write_vectors(tmp_path / "value", task="regression")
     config = replace(config_of(data, tmp_path / "out"), methods=("kd", "ccc"))
     plan = Plan(grid_of(config), config)
-    assert plan.entries("value", "all labels") == ["none", "self-training", "kd from prevalent teacher", "ccc"]
+    assert plan.block("value", "all labels").entries == ["none", "self-training", "kd from prevalent teacher", "ccc"]
     assert "compares class logits" in plan.left_out["value", "kd"]
     methods = {run.entry: run.config.distill.method for run in runs_of(config) if not run.is_teacher}  # type: ignore[union-attr]
     assert methods["self-training"] == "mse"
@@ -307,10 +307,10 @@ def test_a_regime_may_be_for_some_sets_and_entries_only(vectors: Path, tmp_path:
         """,
         seeds=1,
     )
-    assert list(plan.blocks()) == [("a", "all"), ("b", "all"), ("b", "noise")]
-    assert set(plan.entries("a", "all")) == CONTROLS - {"all labels"} | {"ot", "kd"}
-    assert set(plan.entries("b", "all")) == CONTROLS - {"all labels"} | {"ot", "kd", "sp"}
-    assert set(plan.entries("b", "noise")) == CONTROLS | {"ot"}
+    assert [(block.data, block.regime) for block in plan.blocks] == [("a", "all"), ("b", "all"), ("b", "noise")]
+    assert set(plan.block("a", "all").entries) == CONTROLS - {"all labels"} | {"ot", "kd"}
+    assert set(plan.block("b", "all").entries) == CONTROLS - {"all labels"} | {"ot", "kd", "sp"}
+    assert set(plan.block("b", "noise").entries) == CONTROLS | {"ot"}
 
 
 def test_a_set_may_have_its_own_number_of_seeds(vectors: Path, tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_a_set_may_have_its_own_number_of_seeds(vectors: Path, tmp_path: Path) -
         seeds=2,
         first_seed=5,
     )
-    seeds = {name: {run.cell.seed for run in plan.testing(name, "all labels", {})} for name in ("a", "b")}
+    seeds = {name: {run.cell.seed for run in plan.block(name, "all labels").testing({})} for name in ("a", "b")}
     assert seeds == {"a": {5, 6}, "b": {5, 6, 7}}
 
 

@@ -36,7 +36,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 @pytest.fixture(scope="module")
 def cell(plan: Plan) -> dict[str, Run]:
     """The runs of the second repetition, by their names."""
-    runs = plan.testing("toy", "few", {"kd": 8.0, "ot": 0.02, "self-training": 0.4})
+    runs = plan.block("toy", "few").testing({"kd": 8.0, "ot": 0.02, "self-training": 0.4})
     return {run.entry: run for run in runs if run.cell.seed == 1}
 
 
@@ -115,7 +115,8 @@ def test_chosen_factors_reach_their_own_entries(cell: dict[str, Run]) -> None:
 
 
 def test_every_repetition_trains_its_own_teachers_on_its_own_split(plan: Plan) -> None:
-    runs = plan.testing("toy", "few", {}) + plan.tuning("toy", "few", plan.tuned("toy", "few"))
+    block = plan.block("toy", "few")
+    runs = block.testing({}) + block.deciding(block.tuned)
     teachers = {run.folder.resolve(): run for run in runs if run.is_teacher}
     assert len(teachers) == 3 * 4
     for run in runs:
@@ -124,7 +125,7 @@ def test_every_repetition_trains_its_own_teachers_on_its_own_split(plan: Plan) -
             assert of.cell == run.cell
             assert of.config.data.split_seed == run.config.data.split_seed
             assert of.config.run.seed == run.config.run.seed
-    assert plan.tuned("toy", "few") == ["self-training", "kd from prevalent teacher", "kd", "ot"]
+    assert plan.block("toy", "few").tuned == ["self-training", "kd from prevalent teacher", "kd", "ot"]
 
 
 def test_a_run_scores_what_it_did_on_the_test_split(plan: Plan, cell: dict[str, Run]) -> None:

@@ -91,7 +91,7 @@ def test_another_number_of_epochs_makes_all_runs_anew_and_reports_them_alone(fin
     assert new_entries(before, config.out) in (sorted([*tuning, *testing, *teachers]), sorted(shared))
     assert "runs are in" in report
     plan = Plan(grid_of(config), config)
-    runs = plan.testing("toy", "all labels", frozen_factors(plan, "toy", "all labels"))
+    runs = plan.block("toy", "all labels").testing(frozen_factors(plan.block("toy", "all labels")))
     rows = [rows_of(run.folder / "metrics.jsonl") for run in runs]
     assert {len(row) for row in rows} == {2}
 
@@ -109,7 +109,7 @@ def test_a_setting_of_a_tuned_entry_also_chooses_its_weight_anew(finished: Path)
     assert new_entries(before, config.out) == ["test/kd", "tune/kd-x0.5", "tune/kd-x8"]
     choice = json.loads(next(config.out.rglob("weights.json")).read_text())
     plan = Plan(grid_of(config), config)
-    assert choice["kd"]["factor"] == frozen_factors(plan, "toy", "all labels")["kd"]
+    assert choice["kd"]["factor"] == frozen_factors(plan.block("toy", "all labels"))["kd"]
     # Back to the first temperature: all of its runs are there, and the choice among them is made once more.
     before, first = made(config.out), config_of(finished)
     compare(first, "the first temperature")
@@ -126,10 +126,10 @@ def test_another_factor_is_tried_and_the_others_are_not_tried_again(finished: Pa
     assert "tune/kd-x3" in fresh
     assert {place for place in fresh if place.startswith("test/")} <= {f"test/{entry}" for entry in TUNED}
     plan = Plan(grid_of(config), config)
-    factors = frozen_factors(plan, "toy", "all labels")
+    factors = frozen_factors(plan.block("toy", "all labels"))
     assert set(factors.values()) <= {0.5, 3.0}
     assert f"kd x{factors['kd']:g}" in report
-    tested = {run.entry: run for run in plan.testing("toy", "all labels", factors)}
+    tested = {run.entry: run for run in plan.block("toy", "all labels").testing(factors)}
     for entry, factor in factors.items():
         assert tested[entry].config.distill.balance == factor  # type: ignore[union-attr]
         assert tested[entry].done
@@ -163,7 +163,7 @@ def test_a_changed_byte_of_the_data_makes_all_runs_anew(world: Path) -> None:
 def test_a_damaged_result_is_made_again(world: Path, odd: str) -> None:
     config = config_of(world, tune_seeds=0)
     plan = Plan(grid_of(config), config)
-    (run,) = [run for run in plan.testing("toy", "all labels", {}) if run.entry == "none"]
+    (run,) = [run for run in plan.block("toy", "all labels").testing({}) if run.entry == "none"]
     execution.train(run)
     result = run.folder / "result.json"
     whole = result.read_text()
@@ -176,7 +176,7 @@ def test_a_damaged_result_is_made_again(world: Path, odd: str) -> None:
 def test_runs_of_an_older_version_are_told(world: Path) -> None:
     config = config_of(world, tune_seeds=0)
     plan = Plan(grid_of(config), config)
-    run = plan.testing("toy", "all labels", {})[0]
+    run = plan.block("toy", "all labels").testing({})[0]
     run.place.mkdir(parents=True)
     (run.place / "result.json").write_text("{}")
     assert line_of(config).endswith("earlier ones have no fingerprint, since an older version made them.")
@@ -200,7 +200,7 @@ def test_two_commands_on_one_folder_share_its_runs(world: Path) -> None:
     for command in commands:
         command.join()
     assert [answers.get() for _ in commands] == ["", ""]
-    runs = Plan(grid_of(config), config).testing("toy", "all labels", {})
+    runs = Plan(grid_of(config), config).block("toy", "all labels").testing({})
     assert all(run.done for run in runs)
     assert all([row["epoch"] for row in rows_of(run.folder / "metrics.jsonl")] == [0] for run in runs)
     assert not [path for path in config.out.rglob("*") if path.name.endswith((".part", ".error.txt", ".log"))]
@@ -210,7 +210,7 @@ def test_two_commands_on_one_folder_share_its_runs(world: Path) -> None:
 def test_a_run_in_other_hands_is_waited_for_and_not_made_twice(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = config_of(world, tune_seeds=0)
     plan = Plan(grid_of(config), config)
-    (run,) = [run for run in plan.testing("toy", "all labels", {}) if run.entry == "none"]
+    (run,) = [run for run in plan.block("toy", "all labels").testing({}) if run.entry == "none"]
     run.folder.mkdir(parents=True)
     waits: list[float] = []
     lock = locked(run.folder)
