@@ -1,4 +1,4 @@
-"""What a target is: the size of the head, the task loss, and how predictions are read and scored."""
+"""What is predicted: size of the head, task loss, and how predictions are decoded and scored."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -28,7 +28,7 @@ LOSSES_OF_KIND: dict[str, tuple[TaskLoss, ...]] = {
     "ordinal": ("cross-entropy", "corn"),
     "regression": ("ccc", "mse"),
 }
-"""The task losses of each kind of target; the first one is what "auto" means."""
+"""The task losses of each kind of target; "auto" means the first one."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,18 @@ class Task:
 
     Attributes:
         kind: classification, ordinal (classes on a scale) or regression.
-        targets: the names of the target columns; regression may have several.
-        classes: names of the classes, in the order of the scale for ordinal; empty for regression.
-        loss: the task loss; "auto" is resolved when the task is made.
-        center, spread: of each regression target. A head answers in these units, whatever the target's own are, and
-            :meth:`decode` translates back; empty means 0 and 1.
+        targets: names of the target columns; regression may have several.
+        classes: names of the classes, for ordinal in the order of the scale; empty for regression.
+        loss: the task loss; "auto" is replaced by the usual loss of the kind.
+        center, spread: of each regression target. The head predicts (target - center) / spread, and :meth:`decode`
+            converts back; empty means 0 and 1.
 
     Raises:
-        ValueError: a kind, loss, number of targets or classes that do not go together.
+        ValueError: kind, loss, number of targets and classes do not fit together.
+
+    >>> task = Task("ordinal", ("pain",), ("none", "some", "much"))
+    >>> task.head_size, task.loss, task.primary_metric
+    (3, 'cross-entropy', 'qwk')
     """
 
     kind: TaskKind
@@ -56,8 +60,6 @@ class Task:
 
     def __post_init__(self) -> None:
         settle_types(self)
-        if self.kind not in LOSSES_OF_KIND:
-            raise ValueError(f"task {self.kind!r} is not one of {', '.join(LOSSES_OF_KIND)}.")
         if self.kind == "regression":
             if not self.targets or self.classes:
                 raise ValueError("a regression has at least one target and no classes.")
@@ -77,18 +79,18 @@ class Task:
             raise ValueError(f"task loss {self.loss!r} does not fit a {self.kind} task; expected {expected}.")
 
     def with_loss(self, loss: TaskLoss) -> "Task":
-        """The same task with another loss; "auto" is the kind's usual one."""
+        """Return the same task with another loss; "auto" is the usual loss of the kind."""
         return replace(self, loss=loss)
 
     def with_units(self, target: Tensor) -> "Task":
-        """A regression whose head answers in units of the mean and standard deviation of ``(n, R)`` targets."""
+        """Return a regression whose head predicts ``(n, R)`` targets centred and scaled to standard deviation 1."""
         target = target.double()
         spread = target.std(0, correction=0)
         spread = torch.where(spread > 0, spread, 1.0)
         return replace(self, center=tuple(target.mean(0).tolist()), spread=tuple(spread.tolist()))
 
     def same_question(self, other: "Task") -> bool:
-        """Whether another task asks for the same thing in the same form, whatever its units."""
+        """Return whether another task has the same targets, classes and loss; the units may differ."""
         return replace(self, center=(), spread=()) == replace(other, center=(), spread=())
 
     @property
@@ -100,20 +102,19 @@ class Task:
 
     @property
     def primary_metric(self) -> str:
-        """The metric that selects models; higher is better."""
+        """The metric by which models are selected; higher is better."""
         return {"classification": "accuracy", "ordinal": "qwk", "regression": "ccc"}[self.kind]
 
     def task_loss(self, prediction: Tensor, target: Tensor, labelled: Tensor | None = None) -> Tensor:
-        """Mean loss over the labelled samples; 0 with a zero gradient where there is none.
+        """Mean loss over the labelled samples; 0 with a zero gradient if there is none.
 
         Args:
             prediction: ``(B, head_size)``.
-            target: ``(B,)`` int64, or ``(B, R)`` for regression; what stands in unlabelled rows does not matter.
+            target: ``(B,)`` int64, or ``(B, R)`` for regression; unlabelled rows are ignored.
             labelled: ``(B,)`` bool; None means all.
 
         Raises:
-            ValueError: shapes that do not fit the task or each other; values that are not finite, or that a squared
-                error cannot hold.
+            ValueError: shapes do not fit the task or each other, values are not finite, or a squared error overflows.
         """
         expected = (len(prediction), self.head_size)
         answers = expected if self.kind == "regression" else expected[:1]
@@ -137,7 +138,7 @@ class Task:
         return check_value(loss, prediction=prediction)
 
     def sample_losses(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """``(B,)`` losses of labelled samples, one by one; a regression's is its squared error, in the head's units."""
+        """Losses ``(B,)`` of single labelled samples; for regression the squared error in the units of the head."""
         prediction = at_least_float32(prediction)
         if self.kind == "regression":
             return (prediction - self.encode(target, prediction)).square().mean(-1)
@@ -149,14 +150,14 @@ class Task:
         )
 
     def encode(self, target: Tensor, prediction: Tensor) -> Tensor:
-        """Regression targets in the units in which the head answers, and in the prediction's dtype."""
+        """Convert regression targets to the units of the head and to the dtype of the prediction."""
         target = target.to(prediction)
         if not self.center:
             return target
         return (target - prediction.new_tensor(self.center)) / prediction.new_tensor(self.spread)
 
     def decode(self, prediction: Tensor) -> Tensor:
-        """``(B,)`` int64 class indices, or ``(B, R)`` values in the target's own units."""
+        """Return ``(B,)`` int64 class indices, or ``(B, R)`` values in the units of the target."""
         if self.kind == "regression":
             if not self.center:
                 return prediction
@@ -166,7 +167,7 @@ class Task:
         return prediction.argmax(-1)
 
     def probabilities(self, prediction: Tensor) -> Tensor:
-        """``(B, C)`` class probabilities. Raises ``ValueError`` for regression."""
+        """Return ``(B, C)`` class probabilities. Raises ``ValueError`` for regression."""
         if self.kind == "regression":
             raise ValueError("a regression has no class probabilities.")
         if self.loss != "corn":
@@ -176,7 +177,7 @@ class Task:
         return torch.cat([ones, above], -1) - torch.cat([above, zeros], -1)
 
     def metrics(self, prediction: Tensor, target: Tensor) -> dict[str, float]:
-        """The kind's metrics over ``B`` labelled samples, from raw predictions; see :mod:`pkdot.metrics`."""
+        """Compute the metrics of ``B`` labelled samples from raw predictions; see :mod:`pkdot.metrics`."""
         answer = self.decode(at_least_float32(prediction.detach().cpu())).numpy()
         truth = target.detach().cpu().numpy()
         if self.kind == "regression":
@@ -200,24 +201,27 @@ class Task:
 def corn_loss(prediction: Tensor, target: Tensor) -> Tensor:
     r"""Conditional ordinal regression (Shi, Cao, Raschka 2021).
 
-    Logit k answers "above level k, given that it is above level k - 1", and is trained on those samples alone:
+    Logit k predicts "above level k, given that it is above level k - 1". It is trained on the latter samples only:
 
     .. math:: L = -\frac{1}{\sum_k |S_k|} \sum_k \sum_{i \in S_k} \log p(y_i > k \mid y_i > k - 1)
         \text{ or its complement,} \qquad S_k = \{i : y_i \ge k\}
 
-    The levels' probabilities then fall in order without a constraint on the weights. Use it for targets on a scale;
-    not for classes without an order.
+    The probability of exceeding a level then decreases with the level, without a constraint on the weights. Use it for
+    targets on a scale, not for classes without an order.
 
     Args:
         prediction: ``(B, C - 1)`` logits.
-        target: ``(B,)`` int64 levels 0..C-1.
+        target: ``(B,)`` int64 levels 0 to C - 1.
+
+    >>> corn_loss(torch.zeros(2, 2), torch.tensor([0, 2]))  # log 2, the loss of a coin
+    tensor(0.6931)
     """
     asked, above = _corn_questions(prediction, target)
     return functional.binary_cross_entropy_with_logits(prediction[asked], above[asked])
 
 
 def _corn_questions(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Which levels each sample is asked about, and its answers."""
+    """``(B, C - 1)``: whether a sample trains logit k, and the answer it should give."""
     levels = torch.arange(prediction.shape[-1], device=prediction.device)
     return target.unsqueeze(-1) >= levels, (target.unsqueeze(-1) > levels).to(prediction.dtype)
 
@@ -227,15 +231,19 @@ def concordance_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
     .. math:: 1 - \frac{1}{R} \sum_r \frac{2 \operatorname{cov}_r}{\sigma_p^2 + \sigma_t^2 + (\mu_p - \mu_t)^2}
 
-    The units do not matter as long as both sides share them. A batch of one sample, or a constant target, has no
-    covariance to learn from: the loss is then 1 and its gradient 0. Computed in float32 at least.
+    The unit does not matter, if both sides have the same. In a batch of one sample, or with a constant target, there is
+    no covariance to learn from: the loss is then 1 and its gradient 0. Computed in float32 at least.
 
     Args:
         prediction: ``(B, R)``.
         target: ``(B, R)``.
 
     Raises:
-        ValueError: shapes that differ, which would broadcast; values that are not finite.
+        ValueError: shapes differ, or values are not finite.
+
+    >>> target = torch.tensor([[1.0], [2.0], [3.0]])
+    >>> concordance_loss(target, target), concordance_loss(target + 1, target)
+    (tensor(0.), tensor(0.4286))
     """
     if prediction.shape != target.shape:
         raise ValueError(
@@ -250,13 +258,17 @@ def concordance_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def batch_concordance(prediction: Tensor, target: Tensor) -> Tensor:
-    """``(*, R)`` CCC of two ``(*, B, R)`` over the batch, as in :func:`concordance_loss`; 0 for a constant target."""
-    # It knows no unit: one in which both sides are about 1 keeps their squares in range.
+    """CCC ``(*, R)`` of two ``(*, B, R)`` over the batch, as in :func:`concordance_loss`; 0 for a constant target.
+
+    >>> batch_concordance(torch.tensor([[2.0], [3.0]]), torch.tensor([[1.0], [2.0]]))
+    tensor([0.3333])
+    """
+    # The result does not depend on the unit. In one where both sides are about 1, squares stay in range.
     size = half_range(torch.cat([prediction, target], -2), -2)
     prediction, target = in_range(prediction, size), in_range(target, size)
     prediction_mean, target_mean = prediction.mean(-2, keepdim=True), target.mean(-2, keepdim=True)
     deviation, target_deviation = prediction - prediction_mean, target - target_mean
-    # Asked of the values: rounding leaves equal numbers a deviation, and its ratio to the scale is noise.
+    # Test the values, not the deviations: after rounding, equal numbers have deviations that are pure noise.
     target_deviation = torch.where((target != target[..., :1, :]).any(-2, keepdim=True), target_deviation, 0.0)
     covariance = (deviation * target_deviation).mean(-2)
     between = (prediction_mean - target_mean).square().squeeze(-2)

@@ -9,7 +9,12 @@ import pytest
 
 from tests.house import sources
 
-WITH_EXAMPLES: list[str] = ["pkdot.data"]
+WITH_EXAMPLES: list[str] = [
+    "pkdot.data",
+    "pkdot.losses",
+    *("pkdot.checks", "pkdot.methods", "pkdot.metrics", "pkdot.names", "pkdot.ranking", "pkdot.recipes"),
+    *("pkdot.structure", "pkdot.tasks"),
+]
 """Modules and packages in which every public function and class has an example."""
 SLOW_OR_OPTIONAL = ("pkdot.__main__", "pkdot.comparison.preloaded", "pkdot.transport.kernels")
 """Not imported here: they run something, or need what may not be installed."""
