@@ -31,7 +31,7 @@ class Study:
     >>> schema = Schema("toy", Task("regression", ("y",)), {}, (), ())
     >>> records = [Record(f"r{i}", f"p{i}", (float(i),)) for i in range(3)]
     >>> study = open_study(DataConfig(), OptimConfig(), 0, Opened(SimpleNamespace(schema=schema, records=records)))
-    >>> [record.id for record in study.records(study.splits.test)], study.targets(study.splits.test)
+    >>> [record.id for record in study.records(study.splits.test)], study.targets["test"]
     (['r1'], [(1.0,)])
 
     Attributes:
@@ -89,10 +89,12 @@ class Study:
         """The records with these indices, in that order."""
         return [self.dataset.records[int(index)] for index in indices]
 
-    def targets(self, indices: np.ndarray) -> list[tuple[float, ...]]:
-        """The targets of those records with these indices whose label may be used."""
-        known = self.records(indices[self.labelled[indices]])
-        return [record.target for record in known if record.target is not None]
+    @cached_property
+    def targets(self) -> dict[str, list[tuple[float, ...]]]:
+        """The targets of the labelled records of each split: "train", "val" and "test"."""
+        parts = {"train": self.splits.train, "val": self.splits.val, "test": self.splits.test}
+        known = {name: self.records(indices[self.labelled[indices]]) for name, indices in parts.items()}
+        return {name: [each.target for each in records if each.target is not None] for name, records in known.items()}
 
     @property
     def label_share(self) -> float:

@@ -26,21 +26,16 @@ def warn(*sentences: str | None) -> None:
             log.warning("warning: %s", sentence)
 
 
-def warn_of_classes(study: Study) -> None:
-    """Say which classes no labelled training sample has."""
-    known = [target[0] for target in study.targets(study.splits.train)]
-    warn(classes_without_samples(study.schema.task.classes, known))
-
-
-def warn_of_unscorable(study: Study) -> None:
-    """Say on which split the task's metric cannot be computed, and what that means for the runs on this data."""
-    metric = study.schema.task.primary_metric
-    for name, indices, so in (
-        ("validation", study.splits.val, "the model was selected by its loss there"),
-        ("test", study.splits.test, "the 0 that stands for it says nothing"),
+def warn_of_data(study: Study) -> None:
+    """Warn of classes without a labelled training sample, and of splits on which the metric cannot be computed."""
+    task, known = study.schema.task, study.targets
+    warn(classes_without_samples(task.classes, [target[0] for target in known["train"]]))
+    for name, targets, consequence in (
+        ("validation", known["val"], "the model is selected by its loss there"),
+        ("test", known["test"], "its result is 0, which says nothing"),
     ):
-        if reason := unscorable(metric, np.array(study.targets(indices))):
-            told = f"{study.schema.name}: the {name} split has no {metric}, since {reason}: {so}."
+        if reason := unscorable(task.primary_metric, np.array(targets)):
+            told = f"{study.schema.name}: the {name} split has no {task.primary_metric}, since {reason}: {consequence}."
             warnings.warn(told, UserWarning, stacklevel=2)
 
 

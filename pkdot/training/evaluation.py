@@ -80,14 +80,3 @@ def write_predictions(path: Path, predictions: Predictions, subjects: list[str],
 def write_result(path: Path, result: dict[str, Any]) -> None:
     """``result.json``, the mark of a finished run."""
     write_text(path, json.dumps(result, indent=2) + "\n")
-
-
-def read_result(path: Path) -> dict[str, Any]:
-    """A run's ``result.json``."""
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: no readable result; the run has not finished.") from error
-    if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict):
-        raise ValueError(f"{path}: not the result of a run; expected its metrics.")
-    return result

@@ -104,6 +104,22 @@ def student_fingerprint(config: StudentRunConfig, study: Study, teacher: str) ->
     return Fingerprint(parts)
 
 
+def teacher_digest(path: Path | None) -> str:
+    """What names a teacher in its student's fingerprint: the digest of the teacher's own fingerprint.
+
+    An older version has trained a teacher without one; its weights name it. Raises ``ValueError`` for no run folder.
+    """
+    if path is None:
+        return NO_TEACHER
+    own = path / "fingerprint.json"
+    if own.exists():
+        return read_fingerprint(own).digest
+    try:
+        return f"weights {json.loads((path / 'best.json').read_text(encoding='utf-8'))['sha256']}"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path}: expected the run folder of a teacher.") from error
+
+
 def _common(model: ModelConfig, optim: OptimConfig, seed: int, study: Study, names: tuple[str, ...]) -> dict[str, Any]:
     task, modalities = study.schema.task, study.schema.modalities
     kinds = {modalities[name].kind for name in names}

@@ -7,7 +7,9 @@ import torch
 from pkdot.data.batch import Batch
 from pkdot.data.loader import Loader
 from pkdot.model import Output
+from pkdot.tasks import Task
 from pkdot.teachers import TEACHERS
+from pkdot.training.alignment import TeacherPool, align
 from pkdot.training.evaluation import Predictions
 from pkdot.training.network import Network
 from pkdot.training.run_folder import RunFolder
@@ -46,6 +48,20 @@ class FrozenTeacher:
         self._known = self.predict(loader)
         self._rows = {name: row for row, name in enumerate(self._known.ids)}
         return self._known
+
+    def aligned(self, clean: Loader, validation: Loader, task: Task, *, epochs: int, seed: int) -> TeacherPool:
+        """The teacher's modalities as teachers of their own (:mod:`pkdot.training.alignment`).
+
+        Args:
+            clean: the training split without augmentation.
+            validation: the split that selects the best epoch.
+            task: what the teachers answer.
+            epochs: of the alignment.
+            seed: of its first weights and its order.
+        """
+        known = self._known or self.predict(clean)
+        device = self._network.device
+        return align(known, self.predict(validation), task, epochs=epochs, seed=seed, device=device)
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Output:

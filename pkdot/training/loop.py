@@ -3,6 +3,7 @@
 A run that is stopped anywhere, or killed, ends exactly as a run that was not.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,12 +12,12 @@ from pkdot.data.loader import Loader
 from pkdot.training.advice import best_was_last, warn
 from pkdot.training.interrupt import Interrupted, stop_requests
 from pkdot.training.logbook import LogBook
+from pkdot.training.model_file import save_model
 from pkdot.training.objectives import Objective
 from pkdot.training.progress import ProgressDisplay
 from pkdot.training.run_folder import RunFolder
 from pkdot.training.schedule import learning_rates, length
 from pkdot.training.state import Progress, Training
-from pkdot.training.trained import save_model
 
 
 class Watcher(Protocol):
@@ -37,39 +38,42 @@ class Trainee:
 
     Attributes:
         objective: what its steps minimise.
-        kind: "teacher" or "student".
         title: its name on the progress bar and in warnings.
-        name: its part of the run folder's name.
-        metadata: what its model file says of it.
-        told: what its result says of it.
+        metadata: what the model file says of it, besides what all runs say.
+        told: what the result says of it, likewise.
         watcher: looks on.
     """
 
     objective: Objective
-    kind: str
     title: str
-    name: str
     metadata: dict[str, Any] = field(default_factory=dict)
     told: dict[str, Any] = field(default_factory=dict)
     watcher: Watcher | None = None
 
 
-def fit(trainee: Trainee, train: Loader, optim: OptimConfig, run: RunConfig, folder: RunFolder) -> Progress:
+def fit(
+    trainee: Trainee,
+    train: Loader,
+    optim: OptimConfig,
+    run: RunConfig,
+    folder: RunFolder,
+    metadata: Mapping[str, Any],
+) -> Progress:
     """Train until the last epoch, or until patience runs out. ``folder.best`` then holds the selected model.
 
-    A state in ``folder.last`` is resumed.
+    A state in ``folder.last`` is resumed. ``metadata`` is what the model file says of the model.
 
     Raises:
         Interrupted: after Ctrl-C; the state is saved.
         ValueError: the loss is no longer finite, or the state does not fit.
     """
-    training, (epochs, patience) = Training(trainee.objective, optim), length(optim)
+    training = Training(trainee.objective, optim)
     if folder.last.exists():
         training.restore(folder.last)
     else:
         trainee.objective.start(train)
     progress, steps = training.progress, len(train)
-    rates = learning_rates(optim, steps)
+    (epochs, patience), rates = length(optim), learning_rates(optim, steps)
     before = progress.epoch * steps
     display = ProgressDisplay(trainee.title, steps=steps, epochs=epochs, done=before + progress.step)
     with LogBook(folder, rows=progress.rows, step=before) as log, stop_requests() as stop, display:
@@ -84,7 +88,7 @@ def fit(trainee: Trainee, train: Loader, optim: OptimConfig, run: RunConfig, fol
                     raise Interrupted(folder.path)
             metrics, done = trainee.objective.validate(), (progress.epoch + 1) * steps
             if progress.select(metrics):
-                told = {**trainee.metadata, "epoch": progress.epoch, "validation": metrics}
+                told = {**metadata, "epoch": progress.epoch, "validation": metrics}
                 save_model(folder.best, trainee.objective.network.model, told)
             means = {name: total / steps for name, total in progress.sums.items()}
             log.epoch(progress.epoch, done, rates[done - 1], means, metrics)

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pkdot.config import StudentRunConfig
-from pkdot.data.study import Study
+from pkdot.data.loader import Loader
 from pkdot.losses.ot import OTDistillLoss
 from pkdot.structure import anchor_clouds, cosine_structure
 from pkdot.training.frozen import FrozenTeacher
@@ -30,9 +30,9 @@ class StructurePictures:
     Made before training, so that it knows the student's structure before distillation.
     """
 
-    def __init__(self, teacher: FrozenTeacher, network: Network, study: Study, config: StudentRunConfig) -> None:
-        self._network, self._config, self._validation = network, config, study.validation()
-        known = teacher.predict(self._validation)
+    def __init__(self, teacher: FrozenTeacher, network: Network, validation: Loader, config: StudentRunConfig) -> None:
+        self._network, self._config, self._validation = network, config, validation
+        known = teacher.predict(validation)
         order = known.target.reshape(len(known.ids), -1)[:, 0].argsort(stable=True)
         self._rows = order[np.linspace(0, len(order) - 1, min(SAMPLES, len(order))).round().astype(int)]
         self._teacher = known.embedding[self._rows]

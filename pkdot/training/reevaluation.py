@@ -11,8 +11,9 @@ from pkdot.students import STUDENTS
 from pkdot.teachers import TEACHERS
 from pkdot.training.device import find_device, repeatable
 from pkdot.training.evaluation import write_predictions
+from pkdot.training.model_file import blamed_on, load_model
 from pkdot.training.run_folder import open_run_folder
-from pkdot.training.trained import blamed_on, load_model, load_trained
+from pkdot.training.trained import load_trained
 
 
 @dataclass(frozen=True)

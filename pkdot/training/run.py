@@ -1,7 +1,7 @@
 """One run, from a config to its result: the steps that a teacher and a student share."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,34 +11,17 @@ from pkdot.config import StudentRunConfig, TeacherRunConfig
 from pkdot.data.loader import Loader
 from pkdot.data.study import Study
 from pkdot.training.device import find_device
-from pkdot.training.evaluation import read_result, write_predictions, write_result
+from pkdot.training.evaluation import write_predictions, write_result
 from pkdot.training.fingerprint import Fingerprint
 from pkdot.training.loop import Trainee, fit
+from pkdot.training.model_file import load_model
 from pkdot.training.network import Network
-from pkdot.training.run_folder import RunFolder, held, new_run_folder, open_run_folder
+from pkdot.training.run_folder import RunFolder, RunResult, held
 from pkdot.training.schedule import resolved
-from pkdot.training.trained import load_model
 
-Prepare = Callable[[Loader, torch.device], Trainee]
-"""Builds what is trained, from the loader of the validation split and the device."""
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run, with the content of its ``result.json``.
-
-    >>> RunResult(RunFolder(Path("runs/teacher")), {"metrics": {"accuracy": 0.75}}).metrics
-    {'accuracy': 0.75}
-    """
-
-    folder: RunFolder
-    result: dict[str, Any]
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The metrics on the test split."""
-        metrics: dict[str, float] = self.result["metrics"]
-        return metrics
+Prepare = Callable[[Loader, Loader, torch.device], Trainee]
+"""Builds what is trained from two loaders and the device: the training split in order without augmentation, and the
+validation split."""
 
 
 def train_and_test(
@@ -46,6 +29,8 @@ def train_and_test(
     study: Study,
     fingerprint: Fingerprint,
     prepare: Prepare,
+    *,
+    name: str,
     folder: RunFolder | None = None,
 ) -> RunResult:
     """Train, select on the validation split, and test once. A finished run is returned as it is.
@@ -54,54 +39,42 @@ def train_and_test(
         config: of the run.
         study: the data as the model sees them.
         fingerprint: of everything that decides the result.
-        prepare: builds what is trained. Torch is seeded before, and nothing is written yet.
+        prepare: builds what is trained. Torch's generator is seeded before.
+        name: of a new folder, unless ``config.run.name`` is set.
         folder: where the run goes; None resumes ``config.run.resume``, or makes a new folder.
 
     Raises:
         ValueError: the folder holds a run with another fingerprint, or data or settings cannot be used.
         Interrupted: after Ctrl-C, with the state saved.
     """
-    device = find_device(config.run.device)
-    folder = folder or (open_run_folder(config.run.resume) if config.run.resume else None)
-    if folder and (finished := finished_run(folder, fingerprint)):
-        return finished
+    metadata, device = describe(config, study), find_device(config.run.device)
     config = replace(config, optim=resolved(config.optim, len(study.splits.train)))
-    train, validation = study.train(), study.validation()
-    for loader in (train, validation):
-        loader.preload()  # a sample that cannot be read is found before anything is written
-    torch.manual_seed(config.run.seed)
-    trainee = prepare(validation, device)
-    trainee = replace(trainee, metadata=describe(trainee.kind, study, asdict(config.model)) | trainee.metadata)
-    folder = folder or new_run_folder(config.run.out, config.run.name or f"{trainee.name}-{study.schema.name}")
-    with held(folder, config, fingerprint):
-        if finished := finished_run(folder, fingerprint):  # by another process in the meantime
-            return finished
-        fit(trainee, train, config.optim, config.run, folder)
-        result = test(trainee.objective.network, study, folder) | trainee.told
-        result |= trainee.objective.state() | {"fingerprint": fingerprint.digest}
-        write_result(folder.result, result)
+    with held(config, fingerprint, name=f"{name}-{study.schema.name}", folder=folder) as place:
+        if place.result.exists():
+            return RunResult(place, place.read_result())
+        train, clean, validation, held_out = study.train(), study.train_clean(), study.validation(), study.test()
+        subjects = [record.subject for record in study.records(study.splits.test)]
+        for loader in (train, validation):
+            loader.preload()  # a sample that cannot be read is found before the first step
+        torch.manual_seed(config.run.seed)
+        trainee = prepare(clean, validation, device)
+        fit(trainee, train, config.optim, config.run, place, metadata | trainee.metadata)
+        result = test(trainee.objective.network, held_out, subjects, study, place)
+        result |= trainee.told | trainee.objective.state() | {"fingerprint": fingerprint.digest}
+        write_result(place.result, result)
         if trainee.watcher is not None:
-            trainee.watcher.on_end(folder)
-    return RunResult(folder, result)
+            trainee.watcher.on_end(place)
+    return RunResult(place, result)
 
 
-def finished_run(folder: RunFolder, fingerprint: Fingerprint) -> RunResult | None:
-    """The run in a folder; None while it has no result. Raises ``ValueError`` for a run with another fingerprint."""
-    if not folder.result.exists():
-        return None
-    folder.check(fingerprint)
-    return RunResult(folder, read_result(folder.result))
-
-
-def test(network: Network, study: Study, folder: RunFolder) -> dict[str, Any]:
-    """Load the selected model, answer the test split, and write the predictions; returns the result.
+def test(network: Network, held_out: Loader, subjects: list[str], study: Study, folder: RunFolder) -> dict[str, Any]:
+    """Answer the test split with the selected model and write the predictions; returns the result.
 
     This is the only place where a run reads the test split.
     """
     tensors, saved = load_model(folder.best)
     network.model.load_state_dict(tensors)
-    predictions = network.predict(study.test())
-    subjects = [record.subject for record in study.records(study.splits.test)]
+    predictions = network.predict(held_out)
     write_predictions(folder.predictions, predictions, subjects, study.schema)
     return {
         "kind": saved["kind"],
@@ -120,12 +93,12 @@ def test(network: Network, study: Study, folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def describe(kind: str, study: Study, model: dict[str, Any]) -> dict[str, Any]:
-    """What a model's file says of it."""
+def describe(config: TeacherRunConfig | StudentRunConfig, study: Study) -> dict[str, Any]:
+    """What the model file of a run says of the model."""
     return {
-        "kind": kind,
+        "kind": "teacher" if isinstance(config, TeacherRunConfig) else "student",
         "schema": study.schema.to_dict(),
-        "model": _plain(model),
+        "model": _plain(asdict(config.model)),
         "data": _plain(asdict(study.config)),
         "split_digest": study.split_digest,
         "label_digest": study.label_digest,

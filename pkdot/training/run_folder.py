@@ -1,12 +1,13 @@
 """The run folder: where everything that a run leaves behind lies, and how its config reads as TOML."""
 
 import json
+import logging
 import platform
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -20,10 +21,13 @@ from pkdot.config import StudentRunConfig, TeacherRunConfig
 from pkdot.storage import locked, write_text
 from pkdot.training.fingerprint import Fingerprint, read_fingerprint
 
+log = logging.getLogger(__name__)
+
 LONGEST_NAME = 50
 """Of a run, behind its date (characters; a file system takes 255 bytes)."""
 _LEFT_OUT = re.compile(r"[^\w+.@-]+")
 
+_RESULT = ("kind", "data", "split_digest", "label_digest", "label_share", "primary_metric", "metrics")
 COMMANDS = {TeacherRunConfig: "pkdot-train-teacher", StudentRunConfig: "pkdot-distill"}
 
 
@@ -87,24 +91,43 @@ class RunFolder:
         """The structure matrices of teacher and student, before and after."""
         return self.path / "structure.png"
 
-    def begin(self, config: TeacherRunConfig | StudentRunConfig, fingerprint: Fingerprint) -> None:
-        """Write the resolved config, the versions and the fingerprint; a resumed run has them, and must fit.
+    def read_result(self) -> dict[str, Any]:
+        """The content of ``result.json``. Raises ``ValueError`` where it is missing, damaged or something else."""
+        try:
+            result = json.loads(self.result.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ValueError(f"{self.result}: no readable result; the run has not finished.") from error
+        lacking = [name for name in _RESULT if name not in result] if isinstance(result, dict) else ["everything"]
+        if lacking or not isinstance(result["metrics"], dict):
+            raise ValueError(f"{self.result}: not the result of a run (lacks {', '.join(lacking) or 'metrics'}).")
+        return dict(result)
 
-        Raises:
-            ValueError: what is there was begun with other settings or data, or says nothing of them.
-        """
-        if self.config.exists():
-            self.check(fingerprint)
-            return
-        write_text(self.versions, json.dumps(versions(), indent=2) + "\n")
-        fingerprint.write(self.fingerprint)
-        write_text(self.config, to_toml(config))
+    def differences(self, fingerprint: Fingerprint, *, but: Iterable[str] = ()) -> list[str]:
+        """How this run differs from one with ``fingerprint``: a phrase for each part, except for those in ``but``."""
+        return read_fingerprint(self.fingerprint).differences(fingerprint, but=but)
 
     def check(self, fingerprint: Fingerprint) -> None:
-        """Raise ``ValueError`` unless the run in this folder is the one that the fingerprint tells of."""
-        differing = read_fingerprint(self.fingerprint).differences(fingerprint)
-        if differing:
+        """Raise ``ValueError`` unless the run in this folder has this fingerprint."""
+        if differing := self.differences(fingerprint):
             raise ValueError(f"{self.path}: was begun with other settings or data: {', '.join(differing)}.")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run, with the content of its ``result.json``.
+
+    >>> RunResult(RunFolder(Path("runs/teacher")), {"metrics": {"accuracy": 0.75}}).metrics
+    {'accuracy': 0.75}
+    """
+
+    folder: RunFolder
+    result: dict[str, Any]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics on the test split."""
+        metrics: dict[str, float] = self.result["metrics"]
+        return metrics
 
 
 def new_run_folder(out: Path, name: str) -> RunFolder:
@@ -134,21 +157,89 @@ def open_run_folder(path: Path) -> RunFolder:
     return folder
 
 
-@contextmanager
-def held(folder: RunFolder, config: TeacherRunConfig | StudentRunConfig, fingerprint: Fingerprint) -> Iterator[None]:
-    """Begin or resume a run that no other process may touch meanwhile.
+def finished_runs(out: Path, kind: str) -> list[RunResult]:
+    """The finished runs of a kind, "teacher" or "student", in a folder of runs; the newest comes first.
 
-    A run that fails before it has saved a state leaves nothing behind.
+    A run whose result cannot be read is left out, and a line in the log says so.
+    """
+    found = []
+    for file in sorted(out.glob("*/result.json"), key=_age, reverse=True):
+        try:
+            run = RunResult(RunFolder(file.parent), RunFolder(file.parent).read_result())
+        except ValueError as error:
+            log.warning("passed over %s: %s", file.parent, error)
+            continue
+        if run.result.get("kind") == kind:
+            found.append(run)
+    return found
+
+
+def named_run(path: Path, kind: str) -> RunResult:
+    """The finished run in a run folder, or the only one of its kind in a folder of runs.
+
+    Raises:
+        ValueError: there is none, more than one, or one of another kind.
+    """
+    if path.is_dir() and not (path / "config.toml").exists():
+        runs = finished_runs(path, kind)
+        if len(runs) != 1:
+            found = ", ".join(sorted(run.folder.path.name for run in runs)) or "none"
+            raise ValueError(f"{path}: expected a run folder, or a folder with one {kind} run in it; found {found}.")
+        return runs[0]
+    run = RunResult(open_run_folder(path), RunFolder(path).read_result())
+    if run.result["kind"] != kind:
+        raise ValueError(f"{path}: holds a {run.result['kind']}, not a {kind}.")
+    return run
+
+
+def _age(file: Path) -> tuple[float, Path]:
+    try:
+        return file.stat().st_mtime, file
+    except OSError:
+        return 0.0, file
+
+
+@contextmanager
+def held(
+    config: TeacherRunConfig | StudentRunConfig,
+    fingerprint: Fingerprint,
+    *,
+    name: str,
+    folder: RunFolder | None = None,
+) -> Iterator[RunFolder]:
+    """Begin or resume a run, and keep other processes out of its folder meanwhile.
+
+    A run that fails before it has saved a state leaves nothing behind. A finished run is not touched.
+
+    Args:
+        config: of the run, in numbers.
+        fingerprint: of everything that decides its result.
+        name: of a new folder, unless ``config.run.name`` is set.
+        folder: where the run goes; None resumes ``config.run.resume``, or makes a new folder.
 
     Raises:
         FolderInUse: another process trains it.
-        ValueError: it cannot be resumed, as :meth:`RunFolder.begin` says.
+        ValueError: the folder holds a run that was begun with other settings or data, or does not say with which.
     """
+    if folder is None and config.run.resume is not None:
+        folder = open_run_folder(config.run.resume)
+    folder = folder or new_run_folder(config.run.out, config.run.name or name)
+    if folder.config.exists() or folder.result.exists():
+        folder.check(fingerprint)
+    if folder.result.exists():
+        yield folder
+        return
+    first = {
+        folder.versions: json.dumps(versions(), indent=2) + "\n",
+        folder.fingerprint: fingerprint.text,
+        folder.config: to_toml(config),
+    }
     folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path):
-        folder.begin(config, fingerprint)
         try:
-            yield
+            for path, text in () if folder.config.exists() else first.items():
+                write_text(path, text)
+            yield folder
         except BaseException:
             if not folder.last.exists() and not folder.result.exists():
                 shutil.rmtree(folder.path, ignore_errors=True)

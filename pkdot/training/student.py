@@ -11,20 +11,19 @@ from pkdot.losses.base import declared_by
 from pkdot.methods import parse_method
 from pkdot.model import build
 from pkdot.students import STUDENTS
-from pkdot.training.advice import not_ahead, warn, warn_of_classes, warn_of_unscorable
-from pkdot.training.alignment import TeacherPool, align
+from pkdot.training.advice import not_ahead, warn, warn_of_data
 from pkdot.training.device import find_device, trainer
 from pkdot.training.distillation import Distillation, balance_factor, build_criteria
 from pkdot.training.evaluation import write_result
-from pkdot.training.find_teacher import teacher_digest, teacher_for
-from pkdot.training.fingerprint import student_fingerprint
+from pkdot.training.find_teacher import teacher_for
+from pkdot.training.fingerprint import student_fingerprint, teacher_digest
 from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.loop import Trainee
 from pkdot.training.network import Network
 from pkdot.training.objectives import Hallucinates, StudentObjective, TaskObjective
 from pkdot.training.pictures import StructurePictures
-from pkdot.training.run import RunResult, train_and_test
-from pkdot.training.run_folder import RunFolder
+from pkdot.training.run import train_and_test
+from pkdot.training.run_folder import RunFolder, RunResult
 
 
 @dataclass(frozen=True)
@@ -57,35 +56,29 @@ def distill(config: StudentRunConfig) -> StudentResult:
     """Find or train the teacher, train the student, and with ``with_control`` the undistilled student too.
 
     Raises:
-        ValueError: data or settings cannot be used; nothing has been written then.
+        ValueError: data or settings cannot be used; nothing is left behind then.
         Interrupted: after Ctrl-C, with the state saved.
     """
     find_device(config.run.device)  # before a data set is made or read
     study = open_study(config.data, config.optim, config.run.seed)
     build_criteria(config.distill, study.schema.task, student_width=1, teacher_width=1, samples=1)
-    warn_of_classes(study)
-    teacher = teacher_for(config, study)
+    warn_of_data(study)
+    teacher, control = teacher_for(config, study), None
     if teacher is not None:
         config = replace(config, teacher=teacher.folder.path.resolve())
     student = train_student(config, study)
-    control = None
     if config.with_control:
         control = train_student(control_of(config, student.folder), study, RunFolder(student.folder.path / "control"))
     if control and teacher:
         metric = control.result["primary_metric"]
         warn(not_ahead(metric, teacher.metrics[metric], control.metrics[metric]))
-    warn_of_unscorable(study)
-    return _with_comparison(StudentResult(student, teacher, control))
-
-
-def _with_comparison(result: StudentResult) -> StudentResult:
-    """Add the other models' metrics to the student's ``result.json``."""
-    others = {"teacher": result.teacher, "control": result.control}
+    result = StudentResult(student, teacher, control)
+    others = {"teacher": teacher, "control": control}
     metrics = {f"{role}_metrics": run.metrics for role, run in others.items() if run is not None}
-    told = {**result.student.result, **metrics, "gap_closed": result.gap_closed}
-    if told != result.student.result:
-        write_result(result.student.folder.result, told)
-    return replace(result, student=RunResult(result.student.folder, told))
+    told = {**student.result, **metrics, "gap_closed": result.gap_closed}
+    if told != student.result:
+        write_result(student.folder.result, told)
+    return replace(result, student=RunResult(student.folder, told))
 
 
 @trainer(StudentRunConfig)
@@ -101,58 +94,45 @@ def train_student(config: StudentRunConfig, study: Study, folder: RunFolder | No
         ValueError: data or settings cannot be used, or the folder holds a run with other settings or data.
         Interrupted: after Ctrl-C, with the state saved.
     """
+    task, wanted = study.schema.task, config.distill
 
-    def prepare(validation: Loader, device: torch.device) -> Trainee:
+    def prepare(clean: Loader, validation: Loader, device: torch.device) -> Trainee:
         model = build(STUDENTS[config.model.student], study.schema, config.model).to(device)
         network = Network(model, study.schema.prevalent, device)
         teacher = FrozenTeacher.load(config.teacher, device) if config.teacher else None
-        own = TaskObjective(network, study.schema.task, validation)
+        if teacher and (wanted.teacher_input == "clean" or not config.data.augment):
+            teacher.remember(clean)
+        criteria = build_criteria(
+            wanted,
+            task,
+            student_width=config.model.width,
+            teacher_width=teacher.width if teacher else config.model.width,
+            samples=len(clean.indices),
+        )
+        pool = None
+        if teacher and any(declared_by(criterion).several_teachers for criterion in criteria.values()):
+            pool = teacher.aligned(clean, validation, task, epochs=wanted.alignment_epochs, seed=config.run.seed)
+        rows = {clean.dataset.records[int(index)].id: row for row, index in enumerate(clean.indices)}
         objective = StudentObjective(
-            own,
-            _distillation(config, study, teacher, device),
+            TaskObjective(network, task, validation),
+            Distillation(criteria, parse_method(wanted.method), task, rows=rows, pool=pool).to(device),
             teacher,
-            weight=0.0 if config.distill.method == "none" else config.distill.weight,
-            factor=balance_factor(config.distill.balance, study.label_share),
+            weight=0.0 if wanted.method == "none" else wanted.weight,
+            factor=balance_factor(wanted.balance, study.label_share),
             seed=config.run.seed,
         )
         drawn = config.run.picture_epochs > 0
-        pictures = StructurePictures(teacher, network, study, config) if teacher and drawn else None
         return Trainee(
             objective,
-            "student",
-            title=f"student {config.distill.method}",
-            name=config.distill.method.replace("*", "x").replace(" ", ""),
-            metadata={"distill": asdict(config.distill)},
-            told={"method": config.distill.method, "teacher": str(config.teacher) if config.teacher else None},
-            watcher=pictures,
+            title=f"student {wanted.method}",
+            metadata={"distill": asdict(wanted)},
+            told={"method": wanted.method, "teacher": str(config.teacher) if config.teacher else None},
+            watcher=StructurePictures(teacher, network, validation, config) if teacher and drawn else None,
         )
 
     fingerprint = student_fingerprint(config, study, teacher_digest(config.teacher))
-    return train_and_test(config, study, fingerprint, prepare, folder)
-
-
-def _distillation(
-    config: StudentRunConfig, study: Study, teacher: FrozenTeacher | None, device: torch.device
-) -> Distillation:
-    """The losses of the method, and the aligned teachers where one of them chooses among several."""
-    task, width = study.schema.task, config.model.width
-    clean = config.distill.teacher_input == "clean" or not config.data.augment
-    known = teacher.remember(study.train_clean()) if teacher and clean else None
-    rows = {record.id: row for row, record in enumerate(study.records(study.splits.train))}
-    criteria = build_criteria(
-        config.distill,
-        task,
-        student_width=width,
-        teacher_width=teacher.width if teacher else width,
-        samples=len(rows),
-    )
-    pool: TeacherPool | None = None
-    if teacher and any(declared_by(criterion).several_teachers for criterion in criteria.values()):
-        known, validation = known or teacher.predict(study.train_clean()), teacher.predict(study.validation())
-        epochs, seed = config.distill.alignment_epochs, config.run.seed
-        pool = align(known, validation, task, epochs=epochs, seed=seed, device=device)
-    shares = parse_method(config.distill.method)
-    return Distillation(criteria, shares, task, rows=rows, pool=pool).to(device)
+    name = wanted.method.replace("*", "x").replace(" ", "")
+    return train_and_test(config, study, fingerprint, prepare, name=name, folder=folder)
 
 
 def control_of(config: StudentRunConfig, student: RunFolder) -> StudentRunConfig:

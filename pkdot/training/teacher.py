@@ -9,14 +9,14 @@ from pkdot.data.loader import Loader
 from pkdot.data.study import Study, open_study
 from pkdot.model import build
 from pkdot.teachers import TEACHERS
-from pkdot.training.advice import no_better_than_chance, warn, warn_of_classes, warn_of_unscorable
+from pkdot.training.advice import no_better_than_chance, warn, warn_of_data
 from pkdot.training.device import find_device, trainer
-from pkdot.training.fingerprint import teacher_fingerprint
+from pkdot.training.fingerprint import Fingerprint, teacher_fingerprint
 from pkdot.training.loop import Trainee
 from pkdot.training.network import Network
 from pkdot.training.objectives import TaskObjective
-from pkdot.training.run import RunResult, train_and_test
-from pkdot.training.run_folder import RunFolder
+from pkdot.training.run import train_and_test
+from pkdot.training.run_folder import RunFolder, RunResult
 
 
 @trainer(TeacherRunConfig)
@@ -32,28 +32,26 @@ def train_teacher(config: TeacherRunConfig, study: Study | None = None, folder: 
         ValueError: data or settings cannot be used, or the folder holds a run with other settings or data.
         Interrupted: after Ctrl-C, with the state saved.
     """
-    if study is not None:
-        return teach(config, study, folder)
-    find_device(config.run.device)  # before a data set is made or read
-    study = open_study(config.data, config.optim, config.run.seed)
-    warn_of_classes(study)
-    run = teach(config, study, folder)
-    warn_of_unscorable(study)
-    return run
-
-
-def teach(config: TeacherRunConfig, study: Study, folder: RunFolder | None = None) -> RunResult:
-    """Train and test a teacher on a study that is open."""
+    if study is None:
+        find_device(config.run.device)  # before a data set is made or read
+        study = open_study(config.data, config.optim, config.run.seed)
+        warn_of_data(study)
     study = seen_by_teacher(config, study)
+    return teach(config, study, teacher_fingerprint(config, study), folder)
 
-    def prepare(validation: Loader, device: torch.device) -> Trainee:
+
+def teach(
+    config: TeacherRunConfig, study: Study, fingerprint: Fingerprint, folder: RunFolder | None = None
+) -> RunResult:
+    """Train and test a teacher on a study that is open and has the modalities that the teacher reads."""
+
+    def prepare(_: Loader, validation: Loader, device: torch.device) -> Trainee:
         model = build(TEACHERS[config.model.teacher], study.schema, config.model).to(device)
         network = Network(model, tuple(study.schema.modalities), device)
-        objective = TaskObjective(network, study.schema.task, validation)
-        return Trainee(objective, "teacher", title="teacher", name="teacher")
+        return Trainee(TaskObjective(network, study.schema.task, validation), title="teacher")
 
-    run = train_and_test(config, study, teacher_fingerprint(config, study), prepare, folder)
-    known = [target[0] for target in study.targets(study.splits.test)]
+    run = train_and_test(config, study, fingerprint, prepare, name="teacher", folder=folder)
+    known = [target[0] for target in study.targets["test"]]
     warn(no_better_than_chance("teacher", run.result["primary_metric"], run.metrics, known))
     return run
 

@@ -1,58 +1,16 @@
-"""A trained model on the disk: written, read, and built again from what its file says of it."""
+"""A trained model, built again from the file of its run."""
 
-import hashlib
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
 from pkdot.config import ModelConfig
 from pkdot.data.batch import Schema
-from pkdot.storage import write_bytes, write_text
-from pkdot.training.checkpoints import digest, first_line
+from pkdot.training.model_file import blamed_on, check_fits, load_model
 from pkdot.training.network import Network
 from pkdot.training.run_folder import RunFolder
-
-
-def save_model(path: Path, model: nn.Module, metadata: dict[str, Any]) -> None:
-    """Write a model's weights as safetensors, with ``metadata`` in the header and in a JSON file beside it."""
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    metadata = {**metadata, "sha256": digest(tensors)}
-    metadata["metadata_sha256"] = _metadata_digest(metadata)
-    write_bytes(path, save(tensors, {"pkdot": json.dumps(metadata)}))
-    write_text(path.with_suffix(".json"), json.dumps(metadata, indent=2) + "\n")
-
-
-def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read weights and metadata. Raises ``ValueError`` for a file that is missing, damaged or no model."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; a run writes it after its first epoch.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {})["pkdot"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            intact = digest(tensors) == metadata["sha256"]
-            told = metadata.pop("metadata_sha256", None)  # models of older versions have none
-            same = told is None or told == _metadata_digest(metadata)
-    except Exception as error:  # a damaged header can lead to any of them
-        raise ValueError(f"{path}: not a readable model ({first_line(error)}).") from error
-    if not intact:
-        raise ValueError(f"{path}: damaged model, its weights do not match their digest.")
-    if not same:
-        raise ValueError(f"{path}: damaged model, its metadata does not match its digest.")
-    return tensors, metadata
-
-
-def _metadata_digest(metadata: dict[str, Any]) -> str:
-    # The file is read as JSON, which turns tuples into lists: hash what will be read.
-    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -108,39 +66,6 @@ def load_trained(folder: RunFolder, kinds: dict[str, type[nn.Module]], kind: str
         model = kinds[name](schema, config)
         model.load_state_dict(tensors)
     return TrainedModel(model, schema, metadata)
-
-
-def check_fits(tensors: dict[str, Tensor], kind: type[nn.Module], schema: Schema, config: ModelConfig) -> None:
-    """Raise ``ValueError`` unless the weights have the shapes of such a model.
-
-    It is called before the model is built: a damaged file could ask for a model of any size. A model that cannot be
-    built without memory for its values is not checked.
-    """
-    try:
-        with torch.device("meta"):
-            planned = kind(schema, config).state_dict()
-    except (RuntimeError, TypeError):
-        return
-    for name in dict.fromkeys([*planned, *tensors]):
-        shapes = [tuple(found[name].shape) if name in found else None for found in (tensors, planned)]
-        if shapes[0] != shapes[1]:
-            raise ValueError(f"{name} has shape {shapes[0]}, expected {shapes[1]}")
-
-
-@contextmanager
-def blamed_on(path: Path, problem: str) -> Iterator[None]:
-    """Turn every error in the block into a ``ValueError`` that names the file and the problem.
-
-    Example:
-        >>> with blamed_on(Path("best.safetensors"), "metadata that this version cannot read"):
-        ...     {}["model"]
-        Traceback (most recent call last):
-        ValueError: best.safetensors: metadata that this version cannot read ('model').
-    """
-    try:
-        yield
-    except Exception as error:
-        raise ValueError(f"{path}: {problem} ({first_line(error)}).") from error
 
 
 def model_config(plain: dict[str, Any]) -> ModelConfig:

@@ -6,7 +6,7 @@ from pkdot.cli import distill, evaluate
 from pkdot.config import ModelConfig
 from pkdot.data.batch import Schema
 from pkdot.students import STUDENTS
-from pkdot.training.trained import load_model, save_model
+from pkdot.training.model_file import load_model, save_model
 from tests.support import metrics_of, write_vectors
 
 

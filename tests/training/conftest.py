@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pkdot.training.run import RunResult
+from pkdot.training.run_folder import RunResult
 from pkdot.training.teacher import train_teacher
 from tests.support import teacher_config, write_vectors
 

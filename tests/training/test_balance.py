@@ -14,7 +14,7 @@ from pkdot.training.distillation import Distillation
 from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.network import Network
 from pkdot.training.objectives import StudentObjective, TaskObjective
-from pkdot.training.run import RunResult
+from pkdot.training.run_folder import RunResult
 from pkdot.training.student import distill
 from tests.support import student_config
 from tests.training.toys import SCHEMA, InMemory, Model, loader_of

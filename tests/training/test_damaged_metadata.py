@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from pkdot.config import EvaluateConfig, ModelConfig
 from pkdot.data.batch import Schema
 from pkdot.teachers import TEACHERS
+from pkdot.training.model_file import check_fits, load_model
 from pkdot.training.reevaluation import evaluate
 from pkdot.training.run_folder import RunFolder
 from pkdot.training.teacher import train_teacher
-from pkdot.training.trained import check_fits, load_model, load_trained
+from pkdot.training.trained import load_trained
 from tests.support import teacher_config, write_vectors
 from tests.training.toys import SCHEMA
 

@@ -10,7 +10,7 @@ from pkdot.tasks import Task
 from pkdot.training.alignment import align
 from pkdot.training.distillation import build_criteria
 from pkdot.training.evaluation import Predictions
-from pkdot.training.run import RunResult
+from pkdot.training.run_folder import RunResult
 from pkdot.training.student import distill
 from pkdot.training.teacher import train_teacher
 from tests.support import student_config, teacher_config, write_vectors

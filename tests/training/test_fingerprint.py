@@ -10,9 +10,9 @@ import pytest
 from pkdot.config import StudentRunConfig
 from pkdot.data.splits import Splits
 from pkdot.data.study import Study, open_study
-from pkdot.training.find_teacher import as_teacher, teacher_digest
-from pkdot.training.fingerprint import student_fingerprint, teacher_fingerprint
-from pkdot.training.run import RunResult
+from pkdot.training.find_teacher import as_teacher
+from pkdot.training.fingerprint import student_fingerprint, teacher_digest, teacher_fingerprint
+from pkdot.training.run_folder import RunResult
 from tests.support import student_config, write_vectors
 
 CHANGES: dict[str, tuple[str, Any]] = {

@@ -69,14 +69,14 @@ def loss_of(trained: nn.Module, batch: Batch) -> Tensor:
 
 
 def trainee_of(toy: Toy) -> Trainee:
-    return Trainee(toy, "teacher", title="toy", name="toy", metadata={"kind": "toy"})
+    return Trainee(toy, title="toy")
 
 
 def fitted(toy: Toy, folder: Path, optim: OptimConfig = OPTIM, seed: int = 0) -> Progress:
     folder.mkdir(parents=True, exist_ok=True)
     train = loader_of(InMemory(18), shuffle=True, seed=seed)
     run = RunConfig(seed=seed)
-    return fit(trainee_of(toy), train, optim, run, RunFolder(folder))
+    return fit(trainee_of(toy), train, optim, run, RunFolder(folder), {"kind": "toy"})
 
 
 def by_hand(optim: OptimConfig) -> nn.Module:
@@ -187,12 +187,12 @@ def test_a_state_is_saved_every_so_many_steps_and_after_each_epoch(
     train = loader_of(InMemory(18), shuffle=True)
     run = RunConfig(checkpoint_steps=every)
     with pytest.raises(RuntimeError, match="stopped here"):
-        fit(trainee_of(Failing()), train, OPTIM, run, RunFolder(tmp_path))
+        fit(trainee_of(Failing()), train, OPTIM, run, RunFolder(tmp_path), {})
     progress = load_state(RunFolder(tmp_path).last)["progress"]
     assert (progress["epoch"], progress["step"]) == saved
     # Resumed, it ends as one that was not stopped.
     resumed, whole = Toy(), Toy()
-    fit(trainee_of(resumed), train, OPTIM, run, RunFolder(tmp_path))
+    fit(trainee_of(resumed), train, OPTIM, run, RunFolder(tmp_path), {})
     fitted(whole, tmp_path / "whole")
     assert all(torch.equal(a, b) for a, b in zip(resumed.model.parameters(), whole.model.parameters(), strict=True))
     assert whole.started

@@ -13,9 +13,9 @@ from pkdot.data.batch import Batch
 from pkdot.model import Output
 from pkdot.teachers import TEACHERS
 from pkdot.training.frozen import FrozenTeacher
+from pkdot.training.model_file import save_model
 from pkdot.training.network import Network
 from pkdot.training.run_folder import RunFolder
-from pkdot.training.trained import save_model
 from tests.training.toys import SCHEMA, InMemory, answer_of, loader_of
 
 CPU = torch.device("cpu")

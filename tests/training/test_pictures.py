@@ -13,8 +13,7 @@ from pkdot.data.study import open_study
 from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.network import Network
 from pkdot.training.pictures import StructurePictures, heat, side_by_side
-from pkdot.training.run import RunResult
-from pkdot.training.run_folder import RunFolder
+from pkdot.training.run_folder import RunFolder, RunResult
 from tests.support import student_config
 from tests.training.toys import Model
 
@@ -44,7 +43,7 @@ def test_pictures_have_the_similarities_of_each_model_sorted_by_class(
     config = replace(config, run=replace(config.run, picture_epochs=2))
     study, frozen = open_study(config.data, config.optim, 0), FrozenTeacher.load(teacher.folder.path, CPU)
     student = Model("weak")
-    pictures = StructurePictures(frozen, Network(student, ("weak",), CPU), study, config)
+    pictures = StructurePictures(frozen, Network(student, ("weak",), CPU), study.validation(), config)
     (batch,) = study.validation().epoch(0)
     order = torch.tensor(sorted(range(len(batch.ids)), key=lambda row: (int(batch.target[row]), row)))
     before = similarities(student(batch.modalities).embedding[order])

@@ -10,8 +10,9 @@ from torch import nn
 
 from pkdot.data.batch import Schema
 from pkdot.tasks import Task
-from pkdot.training.evaluation import Predictions, read_result, write_predictions, write_result
+from pkdot.training.evaluation import Predictions, write_predictions, write_result
 from pkdot.training.network import Network
+from pkdot.training.run_folder import RunFolder
 from tests.training.toys import SCHEMA, InMemory, Model, answer_of, loader_of
 
 CPU = torch.device("cpu")
@@ -88,11 +89,16 @@ def test_a_model_answers_in_eval_mode_and_is_left_in_the_mode_in_which_it_was(tr
 
 
 def test_a_result_reads_back_and_what_is_none_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "result.json"
+    folder = RunFolder(tmp_path)
+    path = folder.result
     with pytest.raises(ValueError, match=r"result\.json: no readable result"):
-        read_result(path)
-    write_result(path, {"kind": "teacher", "metrics": {"accuracy": 0.5}})
-    assert read_result(path) == {"kind": "teacher", "metrics": {"accuracy": 0.5}}
+        folder.read_result()
+    result = dict.fromkeys(("kind", "data", "split_digest", "label_digest", "label_share", "primary_metric"), "x")
+    write_result(path, result | {"metrics": {"accuracy": 0.5}})
+    assert folder.read_result() == result | {"metrics": {"accuracy": 0.5}}
     path.write_text("{")
     with pytest.raises(ValueError, match=r"result\.json: no readable result"):
-        read_result(path)
+        folder.read_result()
+    write_result(path, {"kind": "teacher", "metrics": {}})
+    with pytest.raises(ValueError, match=r"not the result of a run \(lacks data, split_digest"):
+        folder.read_result()

@@ -14,7 +14,7 @@ import torch
 
 from pkdot.config import StudentRunConfig
 from pkdot.training.interrupt import Interrupted, stop_requests
-from pkdot.training.run import RunResult
+from pkdot.training.run_folder import RunResult
 from pkdot.training.state import Training
 from pkdot.training.student import distill
 from tests.support import student_config

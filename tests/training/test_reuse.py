@@ -19,7 +19,7 @@ from pkdot.training.fingerprint import (
     student_fingerprint,
     teacher_fingerprint,
 )
-from pkdot.training.run import RunResult
+from pkdot.training.run_folder import RunResult
 from pkdot.training.state import Training
 from pkdot.training.student import distill
 from pkdot.training.teacher import train_teacher

@@ -15,8 +15,7 @@ from pkdot.data.study import Study, open_study
 from pkdot.students import STUDENTS
 from pkdot.teachers import TEACHERS
 from pkdot.training.objectives import TaskObjective
-from pkdot.training.run import RunResult
-from pkdot.training.run_folder import RunFolder
+from pkdot.training.run_folder import RunFolder, RunResult
 from pkdot.training.student import StudentResult, distill
 from pkdot.training.teacher import train_teacher
 from tests.support import student_config, teacher_config, write_vectors

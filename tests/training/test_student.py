@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from pkdot.training.pictures import heat
-from pkdot.training.run import RunResult
+from pkdot.training.run_folder import RunResult
 from pkdot.training.student import distill
 from pkdot.training.teacher import train_teacher
 from tests.support import run_files, student_config, teacher_config, write_vectors

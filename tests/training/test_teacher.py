@@ -8,7 +8,7 @@ from pkdot.config import TeacherRunConfig
 from pkdot.data.manifest import Manifest
 from pkdot.data.study import open_study
 from pkdot.training import loop
-from pkdot.training.run import RunResult
+from pkdot.training.run_folder import RunResult
 from pkdot.training.teacher import train_teacher
 from tests.support import rows_of, run_files, teacher_config, write_vectors
 

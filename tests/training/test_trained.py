@@ -12,8 +12,9 @@ from torch import nn
 from pkdot.config import ModelConfig
 from pkdot.students import STUDENTS
 from pkdot.teachers import TEACHERS
+from pkdot.training.model_file import load_model, save_model
 from pkdot.training.run_folder import RunFolder
-from pkdot.training.trained import load_model, load_trained, save_model
+from pkdot.training.trained import load_trained
 from tests.training.toys import SCHEMA
 
 
