@@ -1,6 +1,6 @@
 """The dataclasses behind the commands: every setting with its default, its unit and its meaning.
 
-Nothing here imports torch: ``--help`` reads this file alone.
+The docstring of a field is its text in ``--help``. Nothing here imports torch, so that ``--help`` is fast.
 """
 
 from dataclasses import dataclass, field
@@ -16,50 +16,50 @@ from pkdot.names import listed, names_in
 
 @dataclass
 class DataConfig:
-    """Which data, and how it is split."""
+    """Which data to use, and how to split it."""
 
     source: Annotated[str, arg(aliases=["--data"])] = "synthetic-biovid"
-    """Built-in set (synthetic-biovid, synthetic-affwild2), manifest folder, biovid:PATH or affwild2:PATH."""
+    """Built-in set (synthetic-biovid, synthetic-affwild2), folder with a dataset.toml, biovid:PATH or affwild2:PATH."""
     levels: Annotated[Literal["binary", "ordinal"], arg(aliases=["--levels"])] = "binary"
-    """BioVid target: "binary" is BL1 against PA4 (classification), "ordinal" is BL1 < PA1 < PA2 < PA3 < PA4."""
+    """BioVid only, the target: "binary" classifies BL1 against PA4; "ordinal" is BL1 < PA1 < PA2 < PA3 < PA4."""
     part: Annotated[Literal["A", "B"], arg(aliases=["--part"])] = "A"
-    """BioVid part: A has GSR, ECG and trapezius EMG; B adds two facial EMG channels."""
+    """BioVid only, the part: A has GSR, ECG and trapezius EMG; B adds two facial EMG channels."""
     frames: Annotated[int, arg(aliases=["--frames"])] = 12
-    """Frames taken from a video clip, evenly spaced (number)."""
+    """Video: frames per clip, evenly spaced (number)."""
     image_size: Annotated[int, arg(aliases=["--image-size"])] = 48
-    """Side to which frames are resized (pixels)."""
+    """Video and images: side to which frames are resized (pixels)."""
     labels: Annotated[float, arg(aliases=["--labels"])] = 1.0
-    """Share of the training subjects whose labels are kept; the others stay as unlabelled pairs (0 to 1)."""
+    """Share of the training subjects that keep their labels; the others are used without labels (0 to 1)."""
     labels_by: Literal["subject", "sample"] = "subject"
-    """Whether it is subjects, with all of their samples, or single samples that keep their labels."""
+    """Whether whole subjects keep their labels, or single samples."""
     protocol: Literal["subject", "released"] = "subject"
-    """"subject": nobody is in two splits. "released": clip-wise as in the published code, which leaks subjects."""
+    """"subject": no person is in two splits. "released": split by clip as in the published code, which leaks subjects."""
     val: float = 0.15
-    """Share of subjects in the validation split (0 to 1), where the data set brings no split of its own."""
+    """Share of the subjects in the validation split (0 to 1); ignored if the data set has its own split."""
     test: float = 0.3
-    """Share of subjects in the test split (0 to 1), where the data set brings no split of its own."""
+    """Share of the subjects in the test split (0 to 1); ignored if the data set has its own split."""
     folds: Annotated[int | Literal["loso"], arg(aliases=["--folds"])] = 0
-    """Subject folds for cross-validation, also over a data set's own split (number; 0: none). loso: one a subject."""
+    """Folds of a cross-validation over subjects, in place of any other split (number; 0: none). loso: one per subject."""
     fold: Annotated[int, arg(aliases=["--fold"])] = 0
-    """The fold that is tested on, where there are folds (from 0)."""
+    """Fold that is the test split, counted from 0; only with folds."""
     split_seed: int = 0
-    """Seed of the split and of the choice of labelled subjects; the same for teacher and student."""
+    """Seed of the split and of the choice of labelled subjects. Use the same for teacher and student."""
     label_seed: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: split-seed)")] = None
     """Seed of the choice of labelled subjects or samples, and of label noise."""
     label_noise: float = 0.0
-    """Share of the training labels that are drawn anew at random, as a stress test (0 to 1)."""
+    """Share of the training labels that are replaced by random ones, as a stress test (0 to 1)."""
     augment: bool = True
-    """Flip, shift, light and noise on the student's (or teacher's) training input, seeded per sample."""
+    """Augment the training input: flip, shift, brightness and noise, seeded per sample."""
     cache_mb: int = 2048
-    """Decoded samples kept in memory (MB); what does not fit is read from disk again."""
+    """RAM for decoded samples (MB); samples that do not fit are read from the disk in every epoch."""
     cache_dir: Annotated[
         Path | None, arg(metavar="PATH", help_behavior_hint="(default: pkdot in the user's cache folder)")
     ] = None
-    """Folder where synthetic sets are kept."""
+    """Folder for the synthetic data sets."""
     outside: bool = False
-    """Let paths and links lead out of the data folder; without it they are refused."""
+    """Allow paths and links that lead out of the data folder; otherwise they are refused."""
     workers: Annotated[int, arg(aliases=["--workers"])] = 0
-    """Processes that read samples beside the training process (number)."""
+    """Processes that read samples in addition to the training process (number)."""
 
     def __post_init__(self) -> None:
         settle_types(self)
@@ -67,7 +67,7 @@ class DataConfig:
         check_range("val", self.val, 0.0, 1.0, open_low=True)
         check_range("test", self.test, 0.0, 1.0, open_low=True)
         if self.val + self.test >= 1:
-            raise ValueError(f"val {self.val} + test {self.test} leave nobody to train on; the sum must be below 1.")
+            raise ValueError(f"val {self.val} + test {self.test} leave no subject to train on; expected a sum below 1.")
         check_range("label_noise", self.label_noise, 0.0, 1.0)
         check_range("split_seed", self.split_seed, 0, 2**63 - 1)
         if self.label_seed is not None:
@@ -75,11 +75,11 @@ class DataConfig:
         if isinstance(self.folds, int):
             check_range("folds", self.folds, 0, 10**6)
             if self.folds == 1:
-                raise ValueError("folds 1 leaves nobody to train on; expected 0, or at least 2.")
+                raise ValueError("folds 1 leaves no subject to train on; expected 0, or at least 2.")
             check_range("fold", self.fold, 0, max(self.folds - 1, 0))
         check_range("fold", self.fold, 0, 10**6)
         if self.folds and self.protocol == "released":
-            raise ValueError('folds divide subjects, and protocol "released" divides clips; expected folds 0.')
+            raise ValueError('folds divide subjects, but protocol "released" divides clips; expected folds 0.')
         check_range("frames", self.frames, 1, 100_000)
         check_range("image_size", self.image_size, 8, 4096)
         check_range("workers", self.workers, 0, 1024)
@@ -91,9 +91,9 @@ class ModelConfig:
     """The parts of teacher and student."""
 
     teacher: Annotated[str, arg(metavar=listed("pkdot.teachers", "TEACHERS"))] = "cross-attention"
-    """Fusion of the teacher: cross-attention (gated transformer) or concat."""
+    """How the teacher fuses modalities: cross-attention (gated transformer) or concat."""
     student: Annotated[str, arg(aliases=["--student"], metavar=listed("pkdot.students", "STUDENTS"))] = "visual"
-    """visual: prevalent modalities only; hallucinating: a T-Net adds what the privileged ones would have said."""
+    """visual: prevalent modalities only; hallucinating: a T-Net also predicts the teacher's privileged streams."""
     width: Annotated[int, arg(aliases=["--width"])] = 64
     """Width of the embedding that is distilled (number)."""
     vector: str = "vector"
@@ -107,7 +107,7 @@ class ModelConfig:
     video: str = "video"
     """Encoder of video: video (small, for CPU), r3d-18 or r2plus1d-18 (torchvision's weights fit)."""
     weights: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: random weights)")] = None
-    """File of weights with which the video encoder starts: torchvision's state_dict of R3D-18 or R(2+1)D-18."""
+    """Initial weights of the video encoder: a file with torchvision's state_dict of R3D-18 or R(2+1)D-18."""
 
     def __post_init__(self) -> None:
         settle_types(self)
@@ -123,23 +123,23 @@ class OptimConfig:
     """The optimiser: AdamW, linear warm-up, cosine decay."""
 
     epochs: Annotated[int | Literal["auto"], arg(aliases=["--epochs"])] = "auto"
-    """Passes over the training split (number). auto: enough for some hundreds of steps, more of them on small data."""
+    """Passes over the training split (number). auto: enough for several hundred steps; small data get more epochs."""
     batch_size: Annotated[int, arg(aliases=["--batch-size"])] = 32
-    """Samples in a step (number)."""
+    """Samples per step (number)."""
     lr: Annotated[float, arg(aliases=["--lr"])] = 2e-3
     """Largest learning rate, reached after the warm-up."""
     weight_decay: float = 0.05
-    """Weight decay of AdamW; biases and norms have none."""
+    """Weight decay of AdamW; not applied to biases and normalisation layers."""
     warmup: float = 0.1
-    """Share of the steps over which the learning rate rises (0 to 1)."""
+    """Share of the steps during which the learning rate rises (0 to 1)."""
     clip: float = 1.0
-    """Largest norm of the gradient; a longer gradient is scaled down to it."""
+    """Largest norm of the gradient; a larger gradient is scaled down to it."""
     patience: Annotated[int | Literal["auto"], arg(aliases=["--patience"])] = "auto"
-    """Epochs without a better validation score before training stops (number). auto: 0.4 of the epochs, at least 8."""
+    """Stop after this number of epochs without a better validation score. auto: 0.4 of the epochs, at least 8."""
     task_loss: Literal["auto", "cross-entropy", "corn", "ccc", "mse"] = "auto"
-    """auto: cross-entropy for classes and levels, 1 - CCC for regression. corn keeps the order of the levels."""
+    """auto: cross-entropy for classes and levels, 1 - CCC for regression. corn uses the order of the levels."""
     amp: bool = True
-    """bfloat16 autocast where the device gains by it (CUDA)."""
+    """Train in bfloat16 (autocast) on CUDA."""
 
     def __post_init__(self) -> None:
         settle_types(self)
@@ -156,32 +156,32 @@ class OptimConfig:
 
 @dataclass
 class DistillConfig:
-    """What the student takes from the teacher."""
+    """What the student learns from the teacher."""
 
     method: Annotated[str, arg(aliases=["--method"], metavar=listed("pkdot.losses", "LOSSES"))] = "ot"
-    """Distillation loss, or several with their shares: ot+kd, ot+0.5*kd; none trains the student without a teacher."""
+    """Distillation loss, or a sum with shares: ot+kd, ot+0.5*kd. none: train the student without a teacher."""
     weight: Annotated[float | Literal["auto"], arg(aliases=["--weight"])] = "auto"
-    """Weight of the distillation loss; auto balances the gradient of each loss against the task's at the embedding."""
+    """Weight of the distillation loss. auto: balance its gradient at the embedding against that of the task loss."""
     balance: float | Literal["auto"] = "auto"
-    """Factor on the balanced weight; auto is 8 where fewer than half of the samples have labels, otherwise 0.5."""
+    """Factor on the balanced weight. auto: 8 if fewer than half of the samples have labels, else 0.5."""
     topk: Annotated[int | float | Literal["auto"], arg(aliases=["--topk"])] = "auto"
-    """Anchors per sample: a number, or a share of the batch in (0, 1] written with a point, such as 0.5."""
+    """Anchors per sample: a number, or a share of the batch in (0, 1], written with a decimal point, such as 0.5."""
     select: Literal["auto", "nearest", "farthest", "stratified", "shared"] = "auto"
-    """Which columns of the teacher's structure matrix are anchors; auto is the loss's own default."""
+    """Which columns of the teacher's structure matrix are anchors. auto: the default of the loss."""
     transport: Literal["auto", "rows", "anchors"] = "auto"
-    """rows: one transport problem a batch; anchors: one a sample, over its own anchors."""
+    """rows: one transport problem per batch; anchors: one per sample, over its anchors. auto: rows."""
     blur: float = 0.1
-    """Entropic regularisation: eps = blur^2, in units of the clouds' coordinates."""
+    """Entropic regularisation: eps = blur^2, in units of cosine similarity."""
     temperature: float = 0.1
-    """Softmax temperature of the similarity distributions (transport anchors, structure-kl)."""
+    """Softmax temperature in units of cosine similarity (transport anchors, structure-kl)."""
     kd_temperature: float = 1.0
-    """Softmax temperature of method kd."""
+    """Softmax temperature of method kd, in units of logits."""
     settings: Annotated[tuple[str, ...], arg(aliases=["--set"])] = ()
-    """Further settings of the losses by their names: beta=8, or rkd.angle=0 where several losses are combined."""
+    """Other settings of the loss: beta=8; or rkd.angle=0 for one loss of a sum."""
     alignment_epochs: int = 30
-    """Passes in which mt-ot aligns each modality's teacher with the joint one (number)."""
+    """mt-ot only: epochs in which the teacher of each modality is aligned with the joint teacher (number)."""
     teacher_input: Literal["clean", "augmented"] = "clean"
-    """clean: the teacher sees each sample as it is, once, and is cached; augmented: it sees the student's batch."""
+    """clean: the teacher sees each sample once, without augmentation; augmented: it sees the student's input."""
 
     def __post_init__(self) -> None:
         settle_types(self)
@@ -204,26 +204,26 @@ class DistillConfig:
 
 @dataclass
 class RunConfig:
-    """Where and how the run is made."""
+    """Where the run is saved, and how it is computed."""
 
     out: Annotated[Path, arg(aliases=["--out"])] = Path("runs")
-    """Folder that receives the run folder."""
+    """Folder in which the run folder is made."""
     name: Annotated[str, arg(aliases=["--name"], help_behavior_hint="(default: what is trained)")] = ""
-    """Name of the run folder, behind date and time."""
+    """Name of the run folder, after date and time."""
     seed: Annotated[int, arg(aliases=["--seed"])] = 0
-    """Seed of weights, order and augmentation."""
+    """Seed of the weights, the order of samples and the augmentation."""
     device: Annotated[str, arg(aliases=["--device"])] = "auto"
     """Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:N."""
     threads: Annotated[int, arg(aliases=["--threads"])] = 0
-    """CPU threads (number; 0: as many as torch chooses). Results repeat bit for bit at the same number."""
+    """CPU threads (number; 0: torch decides). The same number gives the same result, bit for bit."""
     checkpoint_steps: int = 0
-    """Steps between two saved states within an epoch (0: save at the end of each epoch)."""
+    """Steps between saved states within an epoch (0: save only at the end of each epoch)."""
     picture_epochs: int = 5
-    """Epochs between two pictures of the structure matrices and the plan in TensorBoard (0: no pictures at all)."""
+    """Epochs between pictures of structure matrices and transport plan in TensorBoard (0: no pictures)."""
     resume: Annotated[
         Path | None, arg(aliases=["--resume"], metavar="PATH", help_behavior_hint="(default: a new run)")
     ] = None
-    """Run folder to resume; every other setting then comes from its config.toml, and the data must be the same."""
+    """Run folder to resume. All other settings come from its config.toml; the data must not have changed."""
 
     def __post_init__(self) -> None:
         settle_types(self)
@@ -244,7 +244,7 @@ class TeacherRunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)
     privileged: bool = True
-    """Whether the teacher sees the privileged modalities; without, it is the control of what they are worth."""
+    """Train on the privileged modalities too. Without them, the teacher shows what they are worth."""
 
     def __post_init__(self) -> None:
         settle_types(self)
@@ -261,9 +261,9 @@ class StudentRunConfig:
     run: RunConfig = field(default_factory=RunConfig)
     teacher: Annotated[
         Path | None,
-        arg(metavar="PATH", help_behavior_hint="(default: one in --out that fits exactly, or a new one)"),
+        arg(metavar="PATH", help_behavior_hint="(default: one in --out with the same settings, or a new one)"),
     ] = None
-    """Run folder of the teacher, or a folder that holds one such run."""
+    """Run folder of the teacher, or a folder with one such run in it."""
     with_control: bool = False
     """Also train the undistilled student with the same seed, and print the gap closed."""
 
@@ -282,11 +282,11 @@ class EvaluateConfig:
     split: Literal["train", "val", "test"] = "test"
     """Split to evaluate on."""
     batch_size: int = 64
-    """Samples in a forward pass (number)."""
+    """Samples per forward pass (number)."""
     device: str = "auto"
     """Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:N."""
     predictions: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: not written)")] = None
-    """CSV file to which the predictions are written too."""
+    """CSV file for the predictions."""
 
     def __post_init__(self) -> None:
         settle_types(self)
