@@ -33,13 +33,13 @@ class DataConfig:
     labels_by: Literal["subject", "sample"] = "subject"
     """Whether whole subjects keep their labels, or single samples."""
     protocol: Literal["subject", "released"] = "subject"
-    """"subject": no person is in two splits. "released": split by clip as in the published code, which leaks subjects."""
+    """"subject": no person is in two splits. "released": split by clip, as published; this leaks subjects."""
     val: float = 0.15
     """Share of the subjects in the validation split (0 to 1); ignored if the data set has its own split."""
     test: float = 0.3
     """Share of the subjects in the test split (0 to 1); ignored if the data set has its own split."""
     folds: Annotated[int | Literal["loso"], arg(aliases=["--folds"])] = 0
-    """Folds of a cross-validation over subjects, in place of any other split (number; 0: none). loso: one per subject."""
+    """Folds of a cross-validation over subjects, replacing any other split (number; 0: none). loso: one a subject."""
     fold: Annotated[int, arg(aliases=["--fold"])] = 0
     """Fold that is the test split, counted from 0; only with folds."""
     split_seed: int = 0
