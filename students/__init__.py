@@ -1,4 +1,4 @@
-"""Students: models that read the prevalent modalities only, built as ``STUDENTS[name](schema, model_config)``."""
+"""Students: models that read the prevalent modalities only. ``STUDENTS[name](schema, model_config)`` builds one."""
 
 from torch import nn
 

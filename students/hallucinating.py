@@ -1,4 +1,4 @@
-"""The student that imagines what it does not see."""
+"""The student that hallucinates the streams of the privileged modalities."""
 
 from collections.abc import Iterator, Mapping
 from typing import cast
@@ -16,28 +16,38 @@ from pkdot.students.tnet import TNet
 
 
 class HallucinatingStudent(nn.Module):
-    """The visual student with a T-Net for every privileged modality, fused as if all modalities were there.
+    """The visual student with a T-Net for every privileged modality; the fusion reads real and hallucinated streams.
 
-    The student of PKDOT (arXiv 2401.15489). A T-Net learns from the teacher's stream alone
-    (:meth:`hallucination_loss`): its input is detached from the prevalent encoders, and the fusion reads a detached
-    copy of its output. So the weight between the losses does not change what it learns, and it stays a guess of the
-    privileged stream. The released code never trains it; here an untrained one refuses to predict.
+    This is the student of PKDOT (arXiv 2401.15489). A T-Net learns from the teacher's stream only
+    (:meth:`hallucination_loss`): its input is detached from the encoders, and the fusion reads a detached copy of its
+    output. So the weight of the other losses does not change what a T-Net learns, and its output stays an estimate of
+    the privileged stream. The released code never trains it; here an untrained T-Net refuses to predict.
 
-    Use it to see what a hallucinated stream adds. :class:`~pkdot.students.visual.VisualStudent` is the default: a
-    T-Net adds no information, and in a student that learns end to end what is distilled reaches the encoder anyway.
+    Use it to see what a hallucinated stream adds. The default is :class:`~pkdot.students.visual.VisualStudent`: a
+    T-Net adds no information, and in a student that learns end to end, distillation reaches the encoders anyway.
 
-    Shapes: modalities ``(B, *shape)`` to embedding ``(B, width)``, prediction ``(B, head_size)``, a stream
-    ``(B, width)`` a prevalent modality, and under a privileged modality's name its hallucinated stream, which is
-    standardised per coordinate.
+    Shapes: modalities ``(B, *shape)`` to embedding ``(B, width)``, prediction ``(B, head_size)``, one stream
+    ``(B, width)`` for each prevalent modality, and one hallucinated stream ``(B, width)``, standardised per
+    coordinate, for each privileged modality.
 
     Raises:
         ValueError: the schema has no privileged modality.
+
+    Example:
+        >>> from pkdot.data.batch import Modality
+        >>> from pkdot.tasks import Task
+        >>> streams = {"x": Modality("vector", (5,)), "y": Modality("signal", (2, 100), 50.0)}
+        >>> schema = Schema("toy", Task("classification", ("pain",), ("no", "yes")), streams, ("x",), ("y",))
+        >>> student = HallucinatingStudent(schema, ModelConfig(width=8))
+        >>> output = student({"x": torch.randn(4, 5)})
+        >>> output.embedding.shape, output.prediction.shape, list(output.streams)
+        (torch.Size([4, 8]), torch.Size([4, 2]), ['x', 'y'])
     """
 
     def __init__(self, schema: Schema, config: ModelConfig) -> None:
         super().__init__()
         if not schema.privileged:
-            raise ValueError(f"{schema.name} has no privileged modality to hallucinate; use the visual student.")
+            raise ValueError(f"{schema.name}: expected a privileged modality, got none; use the visual student.")
         prevalent, privileged, width = len(schema.prevalent), len(schema.privileged), config.width
         self.privileged = schema.privileged
         self.streams = StreamEncoders(schema, schema.prevalent, config)
@@ -46,11 +56,11 @@ class HallucinatingStudent(nn.Module):
         self.head = nn.Linear(width, schema.task.head_size)
 
     def forward(self, modalities: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Output:
-        """The student's output.
+        """Run the student.
 
         Raises:
-            RuntimeError: in eval mode with a T-Net that was never trained.
-            ValueError: a prevalent modality is not given or misshapen.
+            RuntimeError: in eval mode, if a T-Net was never trained.
+            ValueError: a prevalent modality is missing or has the wrong shape.
         """
         self._refuse_untrained()
         streams = self.streams(modalities, present)
@@ -66,11 +76,11 @@ class HallucinatingStudent(nn.Module):
         return Output(embedding, self.head(embedding), {**pooled, **imagined})
 
     def hallucination_loss(self, output: Output, teacher_streams: Mapping[str, Tensor]) -> Tensor:
-        """Mean over the privileged modalities of :meth:`TNet.loss`; trains the T-Nets and nothing else.
+        """The mean of :meth:`TNet.loss` over the privileged modalities. It trains the T-Nets and nothing else.
 
         Args:
             output: of this student, for the same samples.
-            teacher_streams: ``(B, width)`` for every privileged modality; zeros where a sample lacks it.
+            teacher_streams: ``(B, width)`` for every privileged modality; the row is zero if a sample lacks it.
 
         Raises:
             ValueError: a privileged stream is missing, or has another width.
@@ -78,7 +88,7 @@ class HallucinatingStudent(nn.Module):
         losses = []
         for name, tnet in self._named_tnets():
             if name not in teacher_streams:
-                raise ValueError(f"the teacher has no stream {name!r}, only {', '.join(teacher_streams) or 'none'}.")
+                raise ValueError(f"expected a teacher's stream {name!r}, got {', '.join(teacher_streams) or 'none'}.")
             losses.append(tnet.loss(output.streams[name], teacher_streams[name]))
         return torch.stack(losses).mean()
 
@@ -93,5 +103,5 @@ class HallucinatingStudent(nn.Module):
             if not int(tnet.trained):
                 raise RuntimeError(
                     f"the T-Net that hallucinates {name!r} was never trained: its output would be noise. "
-                    "Train the student with hallucination_loss, or load one that was."
+                    "Train the student with hallucination_loss, or load a trained one."
                 )

@@ -7,16 +7,21 @@ from pkdot.encoders.standardise import RunningStandardise
 
 
 class TNet(nn.Module):
-    """A perceptron from what a student sees to what the teacher's encoder of one privileged modality would say.
+    """A perceptron from a student's streams to an estimate of the teacher's stream of one privileged modality.
 
-    PKDOT (arXiv 2401.15489) describes it; the released code builds it anew, at random, wherever it is used, and ends
-    it in a sigmoid, so that it could not match an unbounded stream. This one is trained (:meth:`loss`), and its
-    output is linear.
+    PKDOT (arXiv 2401.15489) describes it. The released code creates a new random one at each use and ends it in a
+    sigmoid, which cannot match an unbounded stream. This one is trained (:meth:`loss`), and its output is linear.
 
     Shapes: ``(B, seen)`` to ``(B, width)``.
 
     Attributes:
-        trained: how many batches it has learned from; saved with the weights.
+        trained: number of batches it has learned from; saved with the weights.
+
+    Example:
+        >>> tnet = TNet(seen=16, width=8)
+        >>> hallucinated = tnet(torch.randn(4, 16))
+        >>> hallucinated.shape, tnet.loss(hallucinated, torch.randn(4, 8)).shape, int(tnet.trained)
+        (torch.Size([4, 8]), torch.Size([]), 1)
     """
 
     trained: Tensor
@@ -30,24 +35,30 @@ class TNet(nn.Module):
         self.register_buffer("trained", torch.zeros((), dtype=torch.int64))
 
     def forward(self, seen: Tensor) -> Tensor:
-        """The hallucinated stream, standardised as in :meth:`loss`."""
+        """The hallucinated stream ``(B, width)``, in the standardised units of :meth:`loss`."""
         stream: Tensor = self.layers(seen)
         return stream
 
     def loss(self, hallucinated: Tensor, stream: Tensor) -> Tensor:
         """Mean squared error against the teacher's stream, standardised per coordinate over the training data.
 
-        Without the standardising, the scale of a teacher's stream, which means nothing, would decide how much its
-        T-Net learns. About 1 is what answering with the mean stream costs. A row of zeros is a sample without the
-        modality and does not count; nothing but such rows gives 0. Gradient: of the hallucinated stream only.
+        The scale of a teacher's stream has no meaning; without standardising it would decide how much the T-Net
+        learns. A T-Net that always answers with the mean stream has a loss of about 1. A zero row of ``stream`` is a
+        sample without the modality and is ignored; if all rows are zero, the loss is 0.
+
+        Gradient: with respect to the hallucinated stream only.
+
+        Args:
+            hallucinated: ``(B, width)``.
+            stream: the teacher's stream ``(B, width)``.
 
         Raises:
             ValueError: the shapes differ.
         """
         if hallucinated.shape != stream.shape:
             raise ValueError(
-                f"the T-Net hallucinates {tuple(hallucinated.shape)} and the teacher's stream is "
-                f"{tuple(stream.shape)}; teacher and student need the same width."
+                f"hallucinated stream: got shape {tuple(hallucinated.shape)}, expected {tuple(stream.shape)}; "
+                "teacher and student need the same width."
             )
         known = stream.detach().ne(0).any(1)
         if not bool(known.any()):

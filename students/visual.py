@@ -1,4 +1,4 @@
-"""The student that has to do with what is there."""
+"""The student that uses the prevalent modalities as they are: the default."""
 
 from collections.abc import Mapping
 
@@ -12,14 +12,25 @@ from pkdot.model import Output
 
 
 class VisualStudent(nn.Module):
-    """An encoder for every prevalent modality, their pooled embeddings side by side, a perceptron, a linear head.
+    """An encoder for every prevalent modality, a perceptron on the concatenated streams, and a linear head.
 
-    The student without a T-Net in PKDOT (arXiv 2401.15489); "visual" because there the one prevalent modality is
-    video. In the released code its video network is frozen at random weights; here all of it learns. A privileged
-    modality among the inputs is not read.
+    This is the student without a T-Net of PKDOT (arXiv 2401.15489), where video is the only prevalent modality: hence
+    the name. In the released code its video network is frozen at random weights; here the whole student learns. It
+    does not read privileged modalities, even if they are given.
 
-    Shapes: modalities ``(B, *shape)`` to embedding ``(B, width)``, prediction ``(B, head_size)`` and a stream
-    ``(B, width)`` a prevalent modality.
+    Shapes: modalities ``(B, *shape)`` to embedding ``(B, width)``, prediction ``(B, head_size)``, and one stream
+    ``(B, width)`` for each prevalent modality.
+
+    Example:
+        >>> import torch
+        >>> from pkdot.data.batch import Modality
+        >>> from pkdot.tasks import Task
+        >>> streams = {"x": Modality("vector", (5,)), "y": Modality("signal", (2, 100), 50.0)}
+        >>> schema = Schema("toy", Task("classification", ("pain",), ("no", "yes")), streams, ("x",), ("y",))
+        >>> student = VisualStudent(schema, ModelConfig(width=8))
+        >>> output = student({"x": torch.randn(4, 5)})
+        >>> output.embedding.shape, output.prediction.shape, list(output.streams)
+        (torch.Size([4, 8]), torch.Size([4, 2]), ['x'])
     """
 
     def __init__(self, schema: Schema, config: ModelConfig) -> None:
@@ -29,7 +40,7 @@ class VisualStudent(nn.Module):
         self.head = nn.Linear(config.width, schema.task.head_size)
 
     def forward(self, modalities: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Output:
-        """The student's output. Raises ``ValueError`` for a prevalent modality that is not given or misshapen."""
+        """Run the student. Raises ``ValueError`` if a prevalent modality is missing or has the wrong shape."""
         streams = self.streams(modalities, present)
         embedding = self.fusion(tuple(streams.values()))
         return Output(embedding, self.head(embedding), {name: stream.pooled for name, stream in streams.items()})

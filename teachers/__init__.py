@@ -1,4 +1,4 @@
-"""Teachers: models that read every modality. A teacher is built as ``TEACHERS[name](schema, model_config)``."""
+"""Teachers: models that read all modalities. ``TEACHERS[name](schema, model_config)`` builds one."""
 
 from torch import nn
 

@@ -10,7 +10,7 @@ import pytest
 from tests.house import sources
 
 WITH_EXAMPLES: list[str] = [
-    "pkdot.data",
+    *("pkdot.data", "pkdot.encoders", "pkdot.students", "pkdot.teachers"),
     "pkdot.losses",
     *("pkdot.checks", "pkdot.methods", "pkdot.metrics", "pkdot.names", "pkdot.ranking", "pkdot.recipes"),
     *("pkdot.structure", "pkdot.tasks"),

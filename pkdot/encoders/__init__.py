@@ -1,4 +1,8 @@
-"""Encoders: one for each kind of modality, from a batch of samples to a batch of tokens."""
+"""Encoders, from a batch of samples to a batch of tokens: at least one for each kind of modality, one in a file.
+
+``streams`` encodes several modalities side by side; ``fusion`` turns their streams into one embedding. ``standardise``,
+``blocks`` and ``features`` are what encoders are made of.
+"""
 
 from pkdot.config import ModelConfig
 from pkdot.data.batch import Modality
@@ -26,16 +30,38 @@ ENCODERS: dict[str, type[Encoder]] = {
 
 
 def build_encoder(name: str, modality: Modality, width: int) -> Encoder:
-    """The encoder of that name. Raises ``ValueError`` if there is none, or if it does not read the modality's kind."""
+    """Build an encoder by name.
+
+    Args:
+        name: a key of :data:`ENCODERS`.
+        modality: what it will read.
+        width: of its tokens.
+
+    Raises:
+        ValueError: there is no such encoder, or it does not read this kind of modality.
+
+    Example:
+        >>> import torch
+        >>> encoder = build_encoder("signal", Modality("signal", (3, 2816), 512.0), width=64)
+        >>> encoder(torch.randn(2, 3, 2816)).shape
+        torch.Size([2, 32, 64])
+    """
     if name not in ENCODERS:
-        raise ValueError(f"encoder {name!r} is not one of {', '.join(ENCODERS)}.")
+        raise ValueError(f"got encoder {name!r}, expected one of {', '.join(ENCODERS)}.")
     return ENCODERS[name](modality, width)
 
 
 def encoder_for(modality: Modality, config: ModelConfig) -> Encoder:
-    """The encoder that the config picks for a kind of modality, with ``config.weights`` loaded into that of a video.
+    """Build the encoder that the config names for the modality's kind.
 
-    Raises ``ValueError`` if the weights do not fit, or if the video encoder takes none.
+    ``config.weights`` is loaded into the encoder of a video.
+
+    Raises:
+        ValueError: the weights do not fit, or the video encoder takes no weights.
+
+    Example:
+        >>> type(encoder_for(Modality("signal", (3, 2816), 512.0), ModelConfig(signal="spectrogram"))).__name__
+        'SpectrogramEncoder'
     """
     encoder = build_encoder(getattr(config, modality.kind), modality, config.width)
     if config.weights is not None and modality.kind == "video":

@@ -1,4 +1,4 @@
-"""Sound."""
+"""The encoder for sound."""
 
 from typing import ClassVar
 
@@ -13,19 +13,24 @@ from pkdot.encoders.standardise import RunningStandardise
 
 MELS = 64
 BANDS = 4
-"""Frequency bands that the last feature map keeps apart."""
+"""Number of frequency bands in the last feature map."""
 
 
 class AudioEncoder(Encoder):
-    """A residual 2-D convolutional network on the log-mel spectrogram; a token for every 0.16 s.
+    """A residual 2-D convolutional network on the log-mel spectrogram, with one token for every 0.16 s.
 
-    Each mel band is standardised over the training data and not within the window: how loud somebody speaks tells
-    of arousal.
+    Each mel band is standardised over the training data, not within a sample: loudness is information, for one about
+    arousal.
 
-    Shapes: ``(B, time)`` waveforms to ``(B, L, width)``.
+    Shapes: waveforms ``(B, time)`` to ``(B, L, width)``.
 
     Raises:
-        ValueError: the modality has no sampling rate, or one so low that a window holds no sample.
+        ValueError: the modality has no sampling rate, or one so low that a window of the spectrogram has no sample.
+
+    Example:
+        >>> import torch
+        >>> AudioEncoder(Modality("audio", (16_000,), 16_000.0), width=64)(torch.randn(2, 16_000)).shape
+        torch.Size([2, 7, 64])
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("audio",)
@@ -35,7 +40,7 @@ class AudioEncoder(Encoder):
         if modality.rate_hz is None:
             raise ValueError("an audio modality needs rate_hz, its samples per second.")
         self.rate_hz = modality.rate_hz
-        # A rate that leaves no sample in a window is told here, not at the first batch.
+        # Refuse a rate that leaves no sample in a window now, not at the first batch.
         for seconds in (WINDOW_S, HOP_S):
             samples_per_window(self.rate_hz, seconds)
         self.standardise = RunningStandardise(MELS)

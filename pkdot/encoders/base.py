@@ -1,4 +1,4 @@
-"""What every encoder is."""
+"""The base class of all encoders."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -14,11 +14,25 @@ RANKS = {"vector": 1, "signal": 2, "image": 3, "video": 4, "audio": 1}
 class Encoder(nn.Module, ABC):
     """Turns one modality into tokens.
 
-    ``forward(x)`` maps ``(B, *modality.shape)`` float32 to ``(B, L, width)``: L tokens, in the order of time where
-    the modality has time. A subclass says which ``kinds`` it reads.
+    ``forward(x)`` maps float32 ``(B, *modality.shape)`` to ``(B, L, width)``: L tokens, in the order of time if the
+    modality has a time axis. A subclass declares the ``kinds`` that it reads.
+
+    Args:
+        modality: what the encoder reads.
+        width: of its tokens.
 
     Raises:
         ValueError: the modality is of another kind, or its shape does not fit the kind.
+
+    Example:
+        >>> class Copy(Encoder):
+        ...     kinds = ("vector",)
+        ...
+        ...     def forward(self, x):
+        ...         return x[:, None]
+        >>> Copy(Modality("signal", (1, 10)), width=4)
+        Traceback (most recent call last):
+        ValueError: Copy reads vector, got kind signal.
     """
 
     kinds: ClassVar[tuple[str, ...]]
@@ -26,14 +40,14 @@ class Encoder(nn.Module, ABC):
     def __init__(self, modality: Modality, width: int) -> None:
         super().__init__()
         if modality.kind not in self.kinds:
-            raise ValueError(f"{type(self).__name__} reads {' or '.join(self.kinds)}, but this is a {modality.kind}.")
+            raise ValueError(f"{type(self).__name__} reads {' or '.join(self.kinds)}, got kind {modality.kind}.")
         if len(modality.shape) != RANKS[modality.kind] or min(modality.shape) < 1:
             raise ValueError(
-                f"a {modality.kind} sample has {RANKS[modality.kind]} dimensions of at least 1, "
-                f"but this one has shape {modality.shape}."
+                f"kind {modality.kind}: expected {RANKS[modality.kind]} axes of length 1 or more, "
+                f"got shape {modality.shape}."
             )
         if width < 1:
-            raise ValueError(f"width is {width}; expected at least 1.")
+            raise ValueError(f"got width {width}, expected at least 1.")
         self.modality = modality
         self.width = width
 

@@ -10,9 +10,12 @@ NORMALISATIONS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions around a shortcut that halve every dimension but the channels (He et al., 2016).
+    """Two convolutions with a shortcut (He et al., 2016, arXiv 1512.03385); every axis after the channels is halved.
 
-    Shapes: ``(B, inputs, ...)`` with ``dims`` dimensions of size ``n`` to ``(B, outputs, ...)`` of size ``ceil(n/2)``.
+    Shapes: ``(B, inputs, ...)`` to ``(B, outputs, ...)``, with ``dims`` axes of size ``n`` that become ``ceil(n/2)``.
+
+    >>> ResidualBlock(16, 32, dims=1, kernel=5)(torch.randn(2, 16, 25)).shape
+    torch.Size([2, 32, 13])
     """
 
     def __init__(self, inputs: int, outputs: int, *, dims: Literal[1, 2], kernel: int = 3) -> None:
@@ -28,5 +31,5 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Sequential(convolution(inputs, outputs, 1, 2, bias=False), normalisation(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's output."""
+        """The output, with half the length along every axis after the channels."""
         return torch.relu(self.body(x) + self.shortcut(x))

@@ -1,6 +1,6 @@
-"""What signals and sound sound like to a convolution: spectrograms on a log scale.
+"""Spectrograms of signals and sound on a log scale, for convolutional encoders.
 
-Functions of tensors, differentiable with respect to the signal, float32 inside also under autocast.
+The functions are differentiable with respect to the signal, and compute in float32 also under autocast.
 """
 
 from functools import lru_cache
@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 WINDOW_S, HOP_S = 0.025, 0.010
-"""Length of a window of sound, and what lies between the beginnings of two (seconds)."""
+"""Length of a window of sound, and the time from one window to the next (seconds)."""
 MOST_SAMPLES = 2**16
-"""In a window; sound of some megahertz."""
+"""Most samples in a window: enough for sound of some megahertz."""
 
 
 def log_mel(
@@ -29,24 +29,28 @@ def log_mel(
     high_hz: float | None = None,
     floor: float = 1e-6,
 ) -> Tensor:
-    """Log power in mel bands: ``log(F |STFT(x)|^2 + floor)``.
+    """The log power of a sound in mel bands: ``log(F |STFT(x)|^2 + floor)`` with ``F`` = :func:`mel_filterbank`.
 
-    Periodic Hann window, frames centred on multiples of the hop, zeros beyond both ends, FFT length the next power
-    of two; ``F`` is :func:`mel_filterbank`.
+    The window is a periodic Hann window. Frames are centred on multiples of the hop, the sound is padded with zeros
+    at both ends, and the FFT length is the next power of two.
 
     Args:
         waveform: ``(*, time)``.
         rate_hz: samples per second.
         mels: number of bands.
-        window_s, hop_s: seconds.
-        low_hz, high_hz: edges of the lowest and highest band; None is half the rate.
-        floor: the power that silence has.
+        window_s, hop_s: length of a window, and time between two (seconds).
+        low_hz, high_hz: lower edge of the lowest band, upper edge of the highest; None is half the rate.
+        floor: power added to every band, which keeps the logarithm of silence finite.
 
     Returns:
         ``(*, mels, frames)`` float32, with ``frames = 1 + time // hop``.
 
     Raises:
-        ValueError: for an empty waveform, a window or hop below one sample, or edges out of order.
+        ValueError: the waveform is empty, a window or hop is shorter than a sample, or the edges are out of order.
+
+    Example:
+        >>> log_mel(torch.zeros(2, 16_000), rate_hz=16_000).shape
+        torch.Size([2, 64, 101])
     """
     window, hop = samples_per_window(rate_hz, window_s), samples_per_window(rate_hz, hop_s)
     if waveform.shape[-1] == 0:
@@ -72,26 +76,38 @@ def log_mel(
 
 
 def samples_per_window(rate_hz: float, seconds: float) -> int:
-    """How many samples a window spans. Raises ``ValueError`` for none, and for more than sound could ever need."""
+    """The number of samples in a window. Raises ``ValueError`` for less than 1 and for more than ``MOST_SAMPLES``.
+
+    >>> samples_per_window(16_000, 0.025)
+    400
+    """
     samples = round(seconds * rate_hz)
     if not 1 <= samples <= MOST_SAMPLES:
-        few = "less than a sample" if samples < 1 else f"more than {MOST_SAMPLES} samples"
-        raise ValueError(f"a window of {seconds} s is {few} at {rate_hz} Hz.")
+        raise ValueError(
+            f"got {samples} samples in a window of {seconds} s at {rate_hz} Hz, expected 1 to {MOST_SAMPLES}."
+        )
     return samples
 
 
 def mel_filterbank(bins: int, rate_hz: float, mels: int, low_hz: float, high_hz: float) -> Tensor:
-    """Triangles that are evenly spaced on Slaney's mel scale, each of unit area over Hz: ``(mels, bins // 2 + 1)``.
+    """Triangular filters, evenly spaced on Slaney's mel scale, each of unit area over Hz: ``(mels, bins // 2 + 1)``.
 
-    The scale is linear below 1 kHz (200/3 Hz a mel) and logarithmic above (27 mels per factor 6.4): M. Slaney,
-    Auditory Toolbox, 1998. Raises ``ValueError`` unless ``0 <= low_hz < high_hz <= rate_hz / 2``.
+    The scale is linear below 1 kHz (200/3 Hz per mel) and logarithmic above (27 mels per factor of 6.4): M. Slaney,
+    Auditory Toolbox, 1998.
+
+    Raises:
+        ValueError: unless ``0 <= low_hz < high_hz <= rate_hz / 2``.
+
+    Example:
+        >>> mel_filterbank(512, 16_000, mels=64, low_hz=0, high_hz=8000).shape
+        torch.Size([64, 257])
     """
     if not 0 <= low_hz < high_hz <= rate_hz / 2:
         raise ValueError(f"expected 0 <= low_hz < high_hz <= {rate_hz / 2} Hz, got {low_hz} and {high_hz}.")
     return torch.from_numpy(_mel_filterbank(bins, rate_hz, mels, low_hz, high_hz))
 
 
-# The cache keeps arrays: a tensor made inside inference mode could not be used for training afterwards.
+# Arrays are kept, not tensors: a tensor made in inference mode could not be used for training later.
 @lru_cache(maxsize=32)
 def _mel_filterbank(bins: int, rate_hz: float, mels: int, low_hz: float, high_hz: float) -> np.ndarray:
     edges = _mel_to_hz(np.linspace(_hz_to_mel(low_hz), _hz_to_mel(high_hz), mels + 2))
@@ -120,14 +136,14 @@ def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
 def power_spectrogram(
     signal: Tensor, rate_hz: float = 1.0, *, segment: int = 16, overlap: int = 4, bins: int = 128
 ) -> Tensor:
-    """Power spectral density of overlapping segments, each with its mean removed.
+    """The power spectral density of overlapping segments, each without its mean.
 
-    One-sided, Tukey window (shape 0.25), no padding: the meaning of ``scipy.signal.spectrogram``. With the default
-    lengths a signal of 1536 samples gives 65 x 127, the input of the published PKDOT code (its ``rate_hz`` was 1000
-    for 512 Hz data, which only scales the result).
+    It is one-sided, with a Tukey window (shape 0.25) and no padding, as in ``scipy.signal.spectrogram``. With the
+    default lengths a signal of 1536 samples gives 65 x 127, the input of the published PKDOT code. (That code sets
+    ``rate_hz`` to 1000 for 512 Hz data, which only scales the result.)
 
     Args:
-        signal: ``(*, time)``; a signal shorter than a segment is followed by zeros.
+        signal: ``(*, time)``; a signal shorter than a segment is padded with zeros.
         rate_hz: samples per second.
         segment, overlap: lengths in samples.
         bins: length of the FFT.
@@ -137,6 +153,10 @@ def power_spectrogram(
 
     Raises:
         ValueError: unless ``0 <= overlap < segment <= bins``.
+
+    Example:
+        >>> power_spectrogram(torch.randn(1536)).shape
+        torch.Size([65, 127])
     """
     if not 0 <= overlap < segment <= bins:
         raise ValueError(f"expected 0 <= overlap < segment <= bins, got {overlap}, {segment} and {bins}.")
@@ -165,7 +185,10 @@ def spectrogram(
 ) -> Tensor:
     """``log(power_spectrogram(signal) + floor)``: ``(*, time)`` to ``(*, bins // 2 + 1, frames)``.
 
-    The published code feeds the power itself, whose few large values drown the rest; the logarithm is this
+    The published code takes the power itself, in which a few large values hide the others. The logarithm is this
     project's choice.
+
+    >>> spectrogram(torch.randn(2, 3, 1536)).shape
+    torch.Size([2, 3, 65, 127])
     """
     return torch.log(power_spectrogram(signal, rate_hz, segment=segment, overlap=overlap, bins=bins) + floor)

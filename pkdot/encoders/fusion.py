@@ -1,4 +1,4 @@
-"""Bringing streams together: what teachers and students share."""
+"""Fusion: several streams become one embedding. Teachers and students share it."""
 
 import math
 from collections.abc import Sequence
@@ -11,13 +11,25 @@ from torch import Tensor, nn
 from pkdot.encoders.streams import Stream
 
 STREAM_DROPOUT = 0.5
-"""Share of the training samples of which a teacher does not see one stream, chosen at random."""
+"""Share of the training samples in which one random stream is hidden from a teacher."""
 
 
 class ConcatFusion(nn.Module):
-    """The pooled streams side by side, a learned embedding in place of a missing one, then a perceptron.
+    """Concatenates the pooled streams and applies a perceptron. A missing stream is replaced by a learned embedding.
 
-    Shapes: n streams of ``(B, d)`` to ``(B, d)``.
+    Shapes: n streams, pooled ``(B, d)``, to ``(B, d)``.
+
+    Args:
+        streams: n.
+        width: d.
+        dropout: of the perceptron's input.
+        stream_dropout: share of the training samples in which one random stream is treated as missing.
+
+    Example:
+        >>> tokens, everywhere = torch.randn(2, 4, 8), torch.ones(2, dtype=torch.bool)
+        >>> streams = [Stream(tokens, tokens.mean(1), everywhere)] * 3
+        >>> ConcatFusion(3, 8)(streams).shape
+        torch.Size([2, 8])
     """
 
     def __init__(self, streams: int, width: int, *, dropout: float = 0.2, stream_dropout: float = 0.0) -> None:
@@ -42,20 +54,37 @@ class ConcatFusion(nn.Module):
 
 
 class CrossAttentionFusion(nn.Module):
-    """Self-attention within every stream, cross-attention between every ordered pair, a gated sum of the results.
+    r"""Self-attention in every stream, cross-attention between every ordered pair, and a gated sum of the results.
 
-    With tokens ``X_m`` of modality m, after a self-attention block: ``Z_m = X_m + mean over present n != m of
-    Attention(X_m, X_n, X_n)``, pooled to ``c_m``; ``g = softmax(W [c_1; ...; c_M])`` over the present modalities; the
-    embedding is ``sum_m g_m c_m``. A missing stream is nobody's key and has gate 0; a sample without any stream gets
-    a zero embedding. One stream alone passes through its self-attention block.
+    With the tokens :math:`X_m` of modality m after its self-attention block, over the modalities that are present:
 
-    For two streams the gate is the sigmoid gate of PKDOT (arXiv 2401.15489). Its released code attends from one
-    pooled vector to another, which makes every attention weight 1, and its self-attention runs along the batch,
-    which makes a prediction depend on its neighbours; here both attend over the tokens of one sample, in pre-norm
-    blocks with dropout, and positions in time are told apart. In training a share of the samples loses a stream
-    (``stream_dropout``): otherwise the stream that is learned fastest keeps the others from being learned at all.
+    .. math::
+        Z_m = X_m + \operatorname{mean}_{n \ne m} \operatorname{Attention}(X_m, X_n, X_n), \quad
+        c_m = \operatorname{LayerNorm}(\operatorname{mean}_l Z_{ml}), \quad
+        g = \operatorname{softmax}(W [c_1; \dots; c_M]), \quad z = \sum_m g_m c_m
 
-    Shapes: n streams of ``(B, L_m, d)`` to ``(B, d)``.
+    A missing stream is no key of any other and has gate 0. A sample without any stream gets a zero embedding. A
+    single stream only passes through its self-attention block.
+
+    For two streams the gate is the sigmoid gate of PKDOT (arXiv 2401.15489). The released code differs in two ways:
+    it attends from one pooled vector to another, so every attention weight is 1; and its self-attention runs along
+    the batch, so a prediction depends on the other samples. Here both attend over the tokens of one sample, with
+    positions, in pre-norm blocks with dropout. Without ``stream_dropout``, the stream that is learned fastest keeps
+    the others from being learned at all.
+
+    Shapes: n streams, tokens ``(B, L_m, d)``, to ``(B, d)``.
+
+    Args:
+        streams: n.
+        width: d.
+        dropout: in the attention blocks.
+        stream_dropout: share of the training samples in which one random stream is treated as missing.
+
+    Example:
+        >>> tokens, everywhere = torch.randn(2, 4, 8), torch.ones(2, dtype=torch.bool)
+        >>> streams = [Stream(tokens, tokens.mean(1), everywhere)] * 2
+        >>> CrossAttentionFusion(2, 8)(streams).shape
+        torch.Size([2, 8])
     """
 
     def __init__(
@@ -95,16 +124,19 @@ class CrossAttentionFusion(nn.Module):
         pooled = torch.stack([norm(token.mean(1)) for norm, token in zip(self.norms, tokens, strict=True)], 1)
         pooled = pooled * present[:, :, None]
         logits = self.gate(rearrange(pooled, "batch streams width -> batch (streams width)"))
-        # A finite floor: a sample without any stream would otherwise divide 0 by 0.
+        # Not -inf: a sample without any stream would then divide 0 by 0.
         gates = logits.masked_fill(~present, torch.finfo(logits.dtype).min).softmax(1)
         embedding: Tensor = (gates[:, :, None] * pooled).sum(1)
         return embedding
 
 
 def drop_streams(present: Tensor, share: float) -> Tensor:
-    """Take one stream, chosen at random, from a share of the samples; none loses its last one.
+    """Remove one random stream from a share of the samples; no sample loses its last stream.
 
     Shapes: ``(B, n)`` bool to the same.
+
+    >>> drop_streams(torch.tensor([[True, True], [True, False]]), share=1.0).sum(1)
+    tensor([1, 1])
     """
     chosen = torch.rand(present.shape, device=present.device).argmax(1, keepdim=True)
     left = present.scatter(1, chosen, False)
@@ -113,7 +145,12 @@ def drop_streams(present: Tensor, share: float) -> Tensor:
 
 
 def positions(tokens: Tensor) -> Tensor:
-    """Sinusoidal positions ``(L, d)`` for tokens ``(B, L, d)`` (Vaswani et al., 2017, arXiv 1706.03762)."""
+    """Sinusoidal positions ``(L, d)`` for tokens ``(B, L, d)`` (Vaswani et al., 2017, arXiv 1706.03762).
+
+    >>> positions(torch.zeros(5, 2, 4))
+    tensor([[0.0000, 1.0000, 0.0000, 1.0000],
+            [0.8415, 0.5403, 0.0100, 0.9999]])
+    """
     length, width = tokens.shape[1:]
     steps = torch.arange(length, device=tokens.device, dtype=torch.float32)[:, None]
     rates = torch.exp(torch.arange(0, width, 2, device=tokens.device) * (-math.log(10000.0) / width))

@@ -1,4 +1,4 @@
-"""Images."""
+"""The encoder for images."""
 
 from typing import ClassVar
 
@@ -15,6 +15,10 @@ class ImageEncoder(Encoder):
     """A small residual 2-D convolutional network; its last feature map is pooled to 3 x 3 tokens, row by row.
 
     Shapes: ``(B, channels, height, width)`` to ``(B, 9, width)``.
+
+    >>> import torch
+    >>> ImageEncoder(Modality("image", (3, 48, 48)), width=64)(torch.rand(2, 3, 48, 48)).shape
+    torch.Size([2, 9, 64])
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)

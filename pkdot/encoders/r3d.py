@@ -1,4 +1,4 @@
-"""R3D-18 and R(2+1)D-18 for video, with the names and shapes of torchvision's weights."""
+"""R3D-18 and R(2+1)D-18 for video; the names and shapes of their weights are those of torchvision."""
 
 import pickle
 from pathlib import Path
@@ -17,7 +17,11 @@ KINETICS_MEAN, KINETICS_DEVIATION = (0.43216, 0.394666, 0.37645), (0.22803, 0.22
 
 
 class FactoredConv(nn.Sequential):
-    """A convolution over space, then one over time: the "(2+1)D" of R(2+1)D."""
+    """A convolution over space, then one over time: the "(2+1)D" of R(2+1)D.
+
+    >>> FactoredConv(3, 8, middle=6, stride=2)(torch.rand(2, 3, 4, 8, 8)).shape
+    torch.Size([2, 8, 2, 4, 4])
+    """
 
     def __init__(self, inputs: int, outputs: int, middle: int, stride: int) -> None:
         super().__init__(
@@ -29,11 +33,15 @@ class FactoredConv(nn.Sequential):
 
 
 class VideoBlock(nn.Module):
-    """Two 3 x 3 x 3 convolutions, whole or factored, around a shortcut."""
+    """Two 3 x 3 x 3 convolutions, whole or factored, with a shortcut.
+
+    >>> VideoBlock(4, 8, stride=2, factored=False)(torch.rand(2, 4, 4, 8, 8)).shape
+    torch.Size([2, 8, 2, 4, 4])
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, factored: bool) -> None:
         super().__init__()
-        # As many channels between the factors as give both forms the same number of weights.
+        # With this many channels in between, both forms have about the same number of weights.
         middle = (inputs * outputs * 27) // (inputs * 9 + 3 * outputs)
 
         def convolution(inputs: int, stride: int) -> nn.Module:
@@ -48,14 +56,17 @@ class VideoBlock(nn.Module):
             self.downsample = nn.Sequential(nn.Conv3d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm3d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's output."""
+        """The output; a stride halves time, height and width."""
         return torch.relu(self.conv2(self.conv1(x)) + self.downsample(x))
 
 
 class VideoResNet18(nn.Module):
-    """The 18-layer video ResNet without its classifier; ``state_dict`` has torchvision's keys without ``fc``.
+    """The 18-layer video ResNet without its classifier; ``state_dict`` has torchvision's keys except ``fc``.
 
     Shapes: ``(B, channels, T, H, W)`` to ``(B, 512, ceil(T / 8), ceil(H / 16), ceil(W / 16))``.
+
+    >>> VideoResNet18(3, factored=False)(torch.rand(2, 3, 12, 48, 48)).shape  # doctest: +SKIP
+    torch.Size([2, 512, 2, 3, 3])
     """
 
     def __init__(self, channels: int, *, factored: bool) -> None:
@@ -97,13 +108,19 @@ class VideoResNet18(nn.Module):
 
 
 class R3D18(Encoder):
-    """R3D-18 (Tran et al., 2018, arXiv 1711.11248), the video backbone of PKDOT; a token for each place and time.
+    """R3D-18 (Tran et al., 2018, arXiv 1711.11248), the video backbone of PKDOT, with a token for each place and time.
 
-    For accelerators and for weights from Kinetics-400 (:meth:`load_torchvision`); the small ``video`` encoder
-    suits a CPU and a few hundred clips. The released PKDOT code freezes the backbone together with a classifier that
-    was never trained; here all of it learns.
+    Use it on a GPU, with weights from Kinetics-400 (:meth:`load_torchvision`). For a CPU or a few hundred clips, take
+    the ``video`` encoder. The released PKDOT code freezes the backbone together with a classifier that was never
+    trained; here the whole encoder learns.
 
     Shapes: ``(B, channels, T, H, W)`` in [0, 1] to ``(B, ceil(T/8) * ceil(H/16) * ceil(W/16), width)``.
+
+    >>> R3D18(Modality("image", (3, 48, 48)), width=64)
+    Traceback (most recent call last):
+    ValueError: R3D18 reads video, got kind image.
+    >>> R3D18(Modality("video", (3, 12, 48, 48)), width=64)(torch.rand(2, 3, 12, 48, 48)).shape  # doctest: +SKIP
+    torch.Size([2, 18, 64])
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("video",)
@@ -123,17 +140,17 @@ class R3D18(Encoder):
             self.register_buffer(name, rearrange(value, "channels -> channels 1 1 1").clone(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens, one for each cell of the last feature map, in the order time, row, column."""
+        """Tokens ``(B, L, width)``, one for each cell of the last feature map, in the order time, row, column."""
         features = self.trunk((x - self.mean) / self.deviation)
         features = rearrange(features, "batch channels time row column -> batch (time row column) channels")
         tokens: Tensor = self.projection(features)
         return tokens
 
     def load_torchvision(self, path: Path) -> None:
-        """Load torchvision's weights for this architecture, ``.pt`` / ``.pth`` or ``.safetensors``; ``fc`` is dropped.
+        """Load torchvision's weights for this architecture from a ``.pt``, ``.pth`` or ``.safetensors`` file.
 
-        Where the video does not have three channels, the stem starts from the mean over them, scaled to keep the
-        size of its output.
+        The classifier ``fc`` is left out. If the video does not have three channels, each channel of the stem gets
+        the mean weights of the three, scaled so that its output keeps its size.
 
         Raises:
             ValueError: the file cannot be read, or its keys or shapes are not those of this architecture.
@@ -152,14 +169,20 @@ class R3D18(Encoder):
             )
         for key, value in own.items():
             if weights[key].shape != value.shape:
-                raise ValueError(f"{path}: {key} has shape {tuple(weights[key].shape)}, not {tuple(value.shape)}.")
+                raise ValueError(
+                    f"{path}: {key}: got shape {tuple(weights[key].shape)}, expected {tuple(value.shape)}."
+                )
         self.trunk.load_state_dict(weights)
 
 
 class R2Plus1D18(R3D18):
     """R(2+1)D-18 (Tran et al., 2018, arXiv 1711.11248): R3D-18 with each convolution factored into space and time.
 
-    As large as R3D-18, easier to optimise, slower on a CPU. Everything else is as in :class:`R3D18`.
+    It has about as many weights as R3D-18, is easier to optimise, and slower on a CPU. Otherwise it is like
+    :class:`R3D18`.
+
+    >>> R2Plus1D18(Modality("video", (3, 12, 48, 48)), width=64)(torch.rand(2, 3, 12, 48, 48)).shape  # doctest: +SKIP
+    torch.Size([2, 18, 64])
     """
 
     factored: ClassVar[bool] = True
@@ -175,7 +198,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
             f"{path}: no readable weights ({str(error).splitlines()[0] if str(error) else 'empty'})."
         ) from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f"{path}: expected a state_dict, a mapping from names to tensors, and nothing around it.")
+        raise ValueError(f"{path}: expected a state_dict, that is a mapping from names to tensors and nothing else.")
     return weights
 
 

@@ -1,4 +1,4 @@
-"""Signals: channels sampled over time."""
+"""The encoder for signals: channels sampled over time."""
 
 from typing import ClassVar
 
@@ -13,19 +13,22 @@ from pkdot.encoders.standardise import RunningStandardise
 
 DROPOUT = 0.4
 STEM_SAMPLES = 256
-"""About as many samples are left of a long window after the stem."""
+"""About this many time steps of a long signal are left after the stem."""
 
 
 class SignalEncoder(Encoder):
     """A narrow residual 1-D convolutional network over time, with dropout before every block.
 
-    Its input is the window twice: as it is, and with the window's mean taken away, each standardised for itself. A
-    slow sensor such as skin conductance differs between people by far more than it changes within a window, and both
-    matter. Wider or less regularised, it learns the people of a small training set by heart. The stem's stride grows
-    with the window, so that 6 channels x 100 samples and 3 channels x 2816 samples (5.5 s at 512 Hz) cost about the
-    same.
+    It reads each channel twice: as it is, and minus its mean over the sample, both standardised. The level of a slow
+    sensor such as skin conductance differs far more between people than it changes within a sample, and both matter.
+    A wider or less regularised network learns the people of a small training set by heart. The stride of the stem
+    grows with the sample's length, so that 6 channels x 100 steps and 3 channels x 2816 steps (5.5 s at 512 Hz) cost
+    about the same.
 
-    Shapes: ``(B, channels, time)`` to ``(B, L, width)``, L about an eighth of the stem's samples.
+    Shapes: ``(B, channels, time)`` to ``(B, L, width)``; L is about an eighth of the steps after the stem.
+
+    >>> SignalEncoder(Modality("signal", (3, 2816), 512.0), width=64)(torch.randn(2, 3, 2816)).shape
+    torch.Size([2, 32, 64])
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("signal",)

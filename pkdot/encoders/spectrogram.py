@@ -1,4 +1,4 @@
-"""Signals seen as spectrograms."""
+"""An encoder for signals that reads their spectrograms."""
 
 from typing import ClassVar
 
@@ -13,18 +13,24 @@ from pkdot.encoders.features import spectrogram
 from pkdot.encoders.standardise import RunningStandardise
 
 BANDS = 4
-"""Frequency bands that the last feature map keeps apart."""
+"""Number of frequency bands in the last feature map."""
 
 
 class SpectrogramEncoder(Encoder):
-    """A residual 2-D convolutional network on the log-power spectrogram of every channel; a token a time step.
+    """A residual 2-D convolutional network on the log-power spectrogram of every channel.
 
-    PKDOT (arXiv 2401.15489) does the same with a ResNet-18 on one EMG channel. Its released code takes the power
-    without a logarithm, unstandardised, at a wrong sampling rate; here every frequency of every channel is
-    standardised, and the network has a hundredth of the weights, for data sets of some hundred windows. Segments
-    have their mean taken away, so a slow sensor's level is lost: use the ``signal`` encoder for those.
+    PKDOT (arXiv 2401.15489) uses a ResNet-18 on the spectrogram of one EMG channel. Its released code takes the power
+    without a logarithm, without standardising, and with a wrong sampling rate. Here every frequency of every channel
+    is standardised, and the network has a hundredth of the weights: data sets have a few hundred samples.
+
+    Use it for fast signals such as EMG. Do not use it for slow sensors: each segment loses its mean, and with it the
+    sensor's level; take the ``signal`` encoder instead.
 
     Shapes: ``(B, channels, time)`` to ``(B, L, width)``.
+
+    >>> import torch
+    >>> SpectrogramEncoder(Modality("signal", (3, 2816), 512.0), width=64)(torch.randn(2, 3, 2816)).shape
+    torch.Size([2, 11, 64])
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("signal",)

@@ -1,4 +1,4 @@
-"""Standardising inputs by what has been seen so far."""
+"""Standardise inputs by the mean and deviation of all training data seen so far."""
 
 import torch
 from einops import rearrange
@@ -6,15 +6,24 @@ from torch import Tensor, nn
 
 
 class RunningStandardise(nn.Module):
-    """``(x - mean) / deviation`` per channel, both over everything seen in training.
+    """``(x - mean) / deviation`` for each channel, with the mean and deviation of everything seen in training.
 
-    Training and eval use the same statistics (a batch is merged into them before it is standardised), so a sample's
-    value does not hang on its neighbours, and the units of a sensor do not matter: volts or microvolts are the same
-    input. A channel that never varied, or whose deviation is at most ``smallest``, keeps its scale. No gradient flows
-    into the statistics. Use it on inputs and on fixed targets; between layers, whose statistics move while they
-    learn, use a normalisation layer.
+    In training mode, a batch first updates the statistics and is then standardised by them; eval mode uses the same
+    statistics. So the units of a sensor do not matter, and in eval mode a sample's result does not depend on the
+    others in its batch. A channel that never varied, or whose deviation is at most ``smallest``, is not scaled. No
+    gradient flows into the statistics.
+
+    Use it on inputs and on fixed targets. Between layers, whose statistics change while they learn, use a
+    normalisation layer.
 
     Shapes: ``(B, channels, ...)`` to the same.
+
+    >>> standardise = RunningStandardise(1)
+    >>> standardise(torch.tensor([[1.0], [3.0]]))
+    tensor([[-1.],
+            [ 1.]])
+    >>> standardise.eval()(torch.tensor([[4.0]]))
+    tensor([[2.]])
     """
 
     mean: Tensor
@@ -29,11 +38,11 @@ class RunningStandardise(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The standardised values; in training mode the batch counts first."""
+        """The standardised values; in training mode the batch first updates the statistics."""
         if self.training and x.numel():
             self._merge(x.detach().float())
         variance = self.square / self.count.clamp(min=1)
-        # A constant's deviation is rounding noise, which must not be blown up to 1.
+        # The deviation of a constant is rounding noise, which must not be scaled up to 1.
         noise = 1e-6 * self.mean.abs() + torch.finfo(torch.float32).tiny
         constant = variance.sqrt() <= noise.clamp(min=self.smallest)
         deviation = torch.where(constant, torch.ones_like(variance), variance.sqrt())

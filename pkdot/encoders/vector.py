@@ -1,4 +1,4 @@
-"""Vectors: measurements without an order."""
+"""The encoder for vectors: measurements without an order."""
 
 from typing import ClassVar
 
@@ -10,13 +10,17 @@ from pkdot.encoders.base import Encoder
 from pkdot.encoders.standardise import RunningStandardise
 
 TOKENS = 4
-"""Tokens that a vector becomes: a single one would leave a cross-attention nothing to choose from."""
+"""Tokens for a vector: with a single one, cross-attention would have nothing to choose from."""
 
 
 class VectorEncoder(Encoder):
-    """A two-layer perceptron on the standardised vector, whose output is cut into four tokens.
+    """A two-layer perceptron on the standardised vector; its output is cut into four tokens.
 
     Shapes: ``(B, d)`` to ``(B, 4, width)``.
+
+    >>> import torch
+    >>> VectorEncoder(Modality("vector", (10,)), width=64)(torch.randn(2, 10)).shape
+    torch.Size([2, 4, 64])
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("vector",)

@@ -1,4 +1,4 @@
-"""Video for machines without an accelerator."""
+"""The default encoder for video, small enough for a CPU."""
 
 from typing import ClassVar
 
@@ -11,20 +11,27 @@ from pkdot.data.batch import Modality
 from pkdot.encoders.base import Encoder
 
 PATCH = 4
-"""Side of the patches into which a frame is cut (pixels)."""
+"""Side of the patches that a frame is cut into (pixels)."""
 
 MOTION_GAIN = 4.0
-"""Differences from the mean frame are this much smaller than what is on the frames."""
+"""Factor for differences from the mean frame, which are about this much smaller than the frames themselves."""
 
 
 class VideoEncoder(Encoder):
-    """A small 2-D convolutional network on every frame's patches, then convolutions over time; one token a frame.
+    """A small 2-D convolutional network on the patches of every frame, then convolutions over time.
 
-    The features of each patch come with their difference from the clip's mean. The difference shows what moves and
-    hides who it is, which is what generalises to people who were not trained on. Faces are expected to be aligned:
-    where something is on the frame is kept to a 3 x 3 grid.
+    There is one token for each frame. Each patch has its features and their difference from the clip's mean. The
+    difference shows what moves and hides who the person is, which helps with people who are not in the training set.
+    Faces should be aligned, because a frame's features keep a 3 x 3 grid of places.
 
-    Shapes: ``(B, channels, time, height, width)`` in [0, 1] to ``(B, time, width)``; a frame is at least 4 x 4.
+    Shapes: ``(B, channels, time, height, width)`` in [0, 1] to ``(B, time, width)``.
+
+    Raises:
+        ValueError: frames are smaller than 4 x 4 pixels.
+
+    Example:
+        >>> VideoEncoder(Modality("video", (3, 12, 48, 48)), width=64)(torch.rand(2, 3, 12, 48, 48)).shape
+        torch.Size([2, 12, 64])
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("video",)
@@ -33,7 +40,7 @@ class VideoEncoder(Encoder):
         super().__init__(modality, width)
         channels, _, *side = modality.shape
         if min(side) < PATCH:
-            raise ValueError(f"video frames have shape {tuple(side)}; expected at least {PATCH} x {PATCH}.")
+            raise ValueError(f"got video frames of shape {tuple(side)}, expected at least {PATCH} x {PATCH}.")
         self.patches = nn.Conv2d(channels, 16, PATCH, PATCH, bias=False)
         self.frames = nn.Sequential(
             nn.BatchNorm2d(32),
@@ -64,7 +71,7 @@ class VideoEncoder(Encoder):
         batch = len(x)
         frames = rearrange(x - 0.5, "batch channels time height width -> (batch time) channels height width")
         patches = rearrange(self.patches(frames), "(batch time) ... -> batch time ...", batch=batch)
-        # The first layer is linear: the motion of its output is its output for the motion, with fewer points.
+        # The first layer is linear: the motion of its output is its output for the motion, and is smaller.
         motion = MOTION_GAIN * (patches - patches.mean(1, keepdim=True))
         both = torch.cat([patches, motion], 2)
         features = self.frames(rearrange(both, "batch time ... -> (batch time) ..."))

@@ -60,7 +60,7 @@ def test_log_mel_takes_a_single_sample_and_refuses_none() -> None:
 def test_log_mel_refuses_bands_above_half_the_rate() -> None:
     with pytest.raises(ValueError, match=r"4000\.0 Hz"):
         log_mel(torch.ones(800), 8000.0, high_hz=5000.0)
-    with pytest.raises(ValueError, match="less than a sample"):
+    with pytest.raises(ValueError, match="got 0 samples in a window"):
         log_mel(torch.ones(800), 20.0)
 
 

@@ -120,7 +120,7 @@ def test_weights_that_do_not_fit_are_named_in_one_line(tmp_path: Path) -> None:
     lacking = {key: value for key, value in weights.items() if key != "stem.0.weight"}
     refused(lacking, r"stem\.0\.weight missing, nothing unexpected")
     refused({**weights, "neck.weight": torch.ones(1)}, r"nothing missing, neck\.weight unexpected")
-    refused({**weights, "stem.1.bias": torch.ones(3)}, r"stem\.1\.bias has shape \(3,\), not \(64,\)")
+    refused({**weights, "stem.1.bias": torch.ones(3)}, r"stem\.1\.bias: got shape \(3,\), expected \(64,\)")
     refused({"state_dict": weights}, "expected a state_dict")
     torch.save(weights, path)
     encoder = build_encoder("r2plus1d-18", VIDEO, 8)

@@ -146,8 +146,8 @@ def test_a_tnet_learns_a_stream_that_can_be_learned() -> None:
 @pytest.mark.parametrize(
     ("streams", "message"),
     [
-        (teacher_streams(width=5), r"hallucinates \(6, 8\) and the teacher's stream is \(6, 5\)"),
-        ({"face": torch.ones(6, 8)}, "teacher has no stream 'body', only face"),
+        (teacher_streams(width=5), r"hallucinated stream: got shape \(6, 8\), expected \(6, 5\)"),
+        ({"face": torch.ones(6, 8)}, "expected a teacher's stream 'body', got face"),
     ],
     ids=["width", "missing"],
 )
@@ -159,5 +159,5 @@ def test_a_teacher_that_does_not_fit_is_refused(streams: dict[str, Tensor], mess
 
 
 def test_nothing_to_hallucinate_is_refused() -> None:
-    with pytest.raises(ValueError, match="no privileged modality"):
+    with pytest.raises(ValueError, match="expected a privileged modality, got none"):
         HallucinatingStudent(toy_schema("face"), toy_config())

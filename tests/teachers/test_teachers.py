@@ -103,5 +103,5 @@ def test_weights_survive_a_round_trip(name: str) -> None:
 
 def test_a_modality_that_is_not_given_is_named(name: str) -> None:
     schema = SCHEMAS[0]
-    with pytest.raises(ValueError, match="modality 'body' is not among those given: face"):
+    with pytest.raises(ValueError, match="modality 'body' is missing; got face"):
         build(name, schema)({"face": toy_batch(schema)["face"]})
