@@ -10,7 +10,7 @@ from torch import Tensor
 from pkdot.checks import check_choice, check_positive, settle_types
 from pkdot.losses._inputs import anchor_count, check_pair, check_topk, no_loss
 from pkdot.losses.base import GlobalBatchLoss
-from pkdot.losses.structure import log_distributions, structure_kl_loss, structure_mse_loss
+from pkdot.losses.structure import log_distributions, row_divergence, squared_difference
 from pkdot.structure import AnchorSimilarities, Select, Shift, anchor_similarities, cosine_structure
 from pkdot.transport.backends import BACKENDS
 from pkdot.transport.divergence import sinkhorn_divergence
@@ -151,18 +151,20 @@ def _matched(student: Tensor, teacher: Tensor, settings: OTSettings) -> Tensor:
     batch = student.shape[-2]
     if batch < 2:
         return no_loss(student)
-    topk, select, shift = settings.topk, settings.select, settings.shift
-    if settings.divergence == "mse":
-        return structure_mse_loss(student, teacher, topk=topk, select=select, shift=shift)
-    if settings.divergence == "kl":
-        return structure_kl_loss(student, teacher, topk=topk, select=select, temperature=settings.temperature)
     with torch.autocast(student.device.type, enabled=False):
-        kept = anchor_similarities(student, teacher, anchor_count(topk, batch), select=select, shift=shift)
-        problems = _between_rows if settings.transport == "rows" else _over_anchors
-        return problems(kept, settings).mean()
+        k = anchor_count(settings.topk, batch)
+        kept = anchor_similarities(student, teacher, k, select=settings.select, shift=settings.shift)
+        if settings.divergence == "sinkhorn" and settings.transport == "rows":
+            return _transport_between_rows(kept, settings).mean()
+        if settings.divergence == "sinkhorn":
+            return _transport_over_anchors(kept, settings).mean()
+        if settings.divergence == "mse":
+            return squared_difference(kept)
+        return row_divergence(kept, settings.temperature)
 
 
-def _between_rows(kept: AnchorSimilarities, settings: OTSettings) -> Tensor:
+def _transport_between_rows(kept: AnchorSimilarities, settings: OTSettings) -> Tensor:
+    """One problem per batch: ``(*)``."""
     # The teacher's self term has no gradient. If nobody asks for its value, 0 stands in for it.
     no_self_term = kept.teacher.new_zeros(kept.teacher.shape[:-2]) if settings.debias == "student" else None
     return sinkhorn_divergence(
@@ -176,7 +178,8 @@ def _between_rows(kept: AnchorSimilarities, settings: OTSettings) -> Tensor:
     )
 
 
-def _over_anchors(kept: AnchorSimilarities, settings: OTSettings) -> Tensor:
+def _transport_over_anchors(kept: AnchorSimilarities, settings: OTSettings) -> Tensor:
+    """One problem per sample: ``(* B)``."""
     p_s, p_t = (
         rearrange(log_distributions(z, kept.own, settings.temperature).exp(), "... b k -> (... b) k")
         for z in (kept.student, kept.teacher)

@@ -8,7 +8,7 @@ from torch import Tensor
 from pkdot.checks import check_choice, check_positive
 from pkdot.losses._inputs import anchor_count, check_pair, check_topk, no_loss
 from pkdot.losses.base import GlobalBatchLoss
-from pkdot.structure import Select, Shift, anchor_similarities
+from pkdot.structure import AnchorSimilarities, Select, Shift, anchor_similarities
 
 
 def structure_mse_loss(
@@ -46,8 +46,7 @@ def structure_mse_loss(
         return no_loss(student)
     with torch.autocast(student.device.type, enabled=False):
         k = anchor_count(topk, student.shape[-2])
-        kept = anchor_similarities(student, teacher, k, select=select, shift=shift)
-        return (kept.student - kept.teacher).square().mean()
+        return squared_difference(anchor_similarities(student, teacher, k, select=select, shift=shift))
 
 
 def structure_kl_loss(
@@ -93,10 +92,28 @@ def structure_kl_loss(
     if student.shape[-2] < 2:
         return no_loss(student)
     with torch.autocast(student.device.type, enabled=False):
-        kept = anchor_similarities(student, teacher, anchor_count(topk, student.shape[-2]), select=select)
-        log_s, log_t = (log_distributions(z, kept.own, temperature) for z in (kept.student, kept.teacher))
-        difference = torch.where(log_t.isfinite(), log_t, 0.0) - torch.where(log_s.isfinite(), log_s, 0.0)
-        return (log_t.exp() * difference).sum(-1).mean()
+        k = anchor_count(topk, student.shape[-2])
+        return row_divergence(anchor_similarities(student, teacher, k, select=select), temperature)
+
+
+def squared_difference(kept: AnchorSimilarities) -> Tensor:
+    """Mean squared difference between the similarities of student and teacher, a scalar.
+
+    >>> squared_difference(anchor_similarities(torch.eye(3), torch.eye(3)[[0, 0, 1]], 1, select="nearest"))
+    tensor(0.6667)
+    """
+    return (kept.student - kept.teacher).square().mean()
+
+
+def row_divergence(kept: AnchorSimilarities, temperature: float) -> Tensor:
+    """Mean KL divergence between the distributions of student and teacher over the anchors, a scalar in nats.
+
+    >>> row_divergence(anchor_similarities(torch.eye(3), torch.eye(3), 2, select="nearest"), 0.1)
+    tensor(0.)
+    """
+    log_s, log_t = (log_distributions(z, kept.own, temperature) for z in (kept.student, kept.teacher))
+    difference = torch.where(log_t.isfinite(), log_t, 0.0) - torch.where(log_s.isfinite(), log_s, 0.0)
+    return (log_t.exp() * difference).sum(-1).mean()
 
 
 def log_distributions(similarities: Tensor, own: Tensor, temperature: float) -> Tensor:
