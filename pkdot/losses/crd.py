@@ -125,7 +125,7 @@ class CRDLoss(DistillationLoss):
                 own, other, index = (gather_with_gradient(z) for z in (own, other, index))
             if negatives is None:
                 negatives = torch.randint(samples, (len(index), self.negatives), device=index.device)
-            contrast = torch.cat([index.unsqueeze(-1), negatives], -1)
+            contrast = torch.cat([index[:, None], negatives], -1)
             scores_s = self._scores(own, self.teacher_memory, contrast, 0)
             scores_t = self._scores(other, self.student_memory, contrast, 1)
             loss = crd_loss(scores_s, scores_t, samples=samples)

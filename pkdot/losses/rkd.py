@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
@@ -114,7 +115,7 @@ def _extent(z: Tensor) -> Tensor:
 
 def _directions(z: Tensor, rows: slice, equal: Tensor | float) -> tuple[Tensor, Tensor]:
     """Unit vectors ``(*, rows, B, d)`` from these rows to all samples, zero between equal ones, and 1 / distance."""
-    apart = z.unsqueeze(-3) - z[..., rows, :].unsqueeze(-2)
+    apart = rearrange(z, "... b d -> ... 1 b d") - rearrange(z[..., rows, :], "... r d -> ... r 1 d")
     length = torch.linalg.vector_norm(apart, dim=-1, keepdim=True)
     per_length = torch.where(length > equal, 1 / length, 0.0)
     return apart * per_length, per_length

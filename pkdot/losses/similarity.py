@@ -4,6 +4,7 @@ import math
 from typing import Any, Literal, get_args
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from pkdot.checks import check_choice, check_count, check_positive
@@ -87,7 +88,8 @@ def mad_loss(student: Tensor, teacher: Tensor, uncertainty: Tensor, *, per: Per 
     uncertainty = in_range(uncertainty, uncertainty.amax(-1, keepdim=True))
     total = uncertainty.sum(-1, keepdim=True)
     weight = torch.where(total > 0, uncertainty / total.where(total > 0, 1.0), 1.0 / student.shape[-2])
-    weight = weight.detach().to(differences.dtype).unsqueeze(-2 if per == "column" else -1)
+    pattern = "... b -> ... 1 b" if per == "column" else "... b -> ... b 1"
+    weight = rearrange(weight.detach().to(differences.dtype), pattern)
     return (weight * differences).sum((-2, -1)).mean()
 
 

@@ -1,12 +1,13 @@
-r"""MT-PKDOT's first stage: a teacher for each modality, aligned with the joint one.
+r"""The first stage of MT-PKDOT: one teacher per modality, aligned with the joint teacher.
 
-A trained teacher has a stream for each modality. An adapter maps the stream into the joint embedding's space and a head
-reads the task from it; both are trained on
+A trained teacher has one stream per modality. For each stream, an adapter maps it into the space of the joint
+embedding, and a head predicts the task from the result. Both are trained on
 
 .. math:: \tfrac12 \sum_m \big(1 - \cos(A_m(z_m), z)\big) + \tfrac12 \sum_m \tfrac1M \mathrm{task}(H_m(A_m(z_m)), y)
 
-(Aslam et al., arXiv 2408.09035). There the joint teacher is trained along; here it stays as it is, so that all methods
-learn from the same one, and its answers are computed once.
+with the adapters :math:`A_m`, the heads :math:`H_m`, the streams :math:`z_m` and the joint embedding z (Aslam et al.,
+arXiv 2408.09035). In the paper the joint teacher is trained too. Here it does not change: all methods learn from the
+same teacher, and its outputs are computed once.
 """
 
 import copy
@@ -27,19 +28,19 @@ BATCH = 128
 
 
 class TeacherPool(nn.Module):
-    """One aligned teacher for each modality, and the joint teacher as the last.
+    """One aligned teacher per modality; the joint teacher is the last.
 
     Args:
         modalities: names of the teacher's streams.
-        width: of its streams and of its embedding.
-        task: what its heads answer.
+        width: width of its streams and of its embedding.
+        task: what the heads predict.
     """
 
     def __init__(self, modalities: tuple[str, ...], width: int, task: Task) -> None:
         super().__init__()
         hidden = max(1, width // 2)
-        # Two linear maps without a nonlinearity between, as published: a projection of half the rank.
-        # Lists, for a modality may have a name that no module can have: "keys", "a.b".
+        # As published, two linear maps without a nonlinearity between: a projection of half the rank.
+        # Lists instead of dicts: "keys" and "a.b" are names of modalities, but not of modules.
         self.adapters = nn.ModuleList(
             nn.Sequential(nn.Linear(width, hidden), nn.Linear(hidden, width)) for _ in modalities
         )
@@ -48,7 +49,7 @@ class TeacherPool(nn.Module):
         self._task = task
 
     def adapted(self, streams: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        """Of each modality the aligned embedding ``(B, d)`` and the prediction ``(B, C)``."""
+        """Compute the aligned embedding ``(B, d)`` and the prediction ``(B, C)`` of each modality."""
         found = {}
         for name, adapter, head in zip(self._modalities, self.adapters, self.heads, strict=True):
             embedding = adapter(streams[name].float())
@@ -56,7 +57,7 @@ class TeacherPool(nn.Module):
         return found
 
     def loss(self, known: Output, target: Tensor, labelled: Tensor) -> Tensor:
-        """What the alignment minimises."""
+        """Compute the loss that the alignment minimises."""
         adapted = self.adapted(known.streams)
         aligned = torch.stack([cosine_loss(embedding, known.embedding) for embedding, _ in adapted.values()])
         answered = torch.stack([self._task.task_loss(answer, target, labelled) for _, answer in adapted.values()])
@@ -64,13 +65,13 @@ class TeacherPool(nn.Module):
 
     @torch.no_grad()
     def embeddings(self, known: Output) -> Tensor:
-        """``(K, B, d)``: the modalities' aligned embeddings in their order, then the joint one."""
+        """Return ``(K, B, d)``: the aligned embeddings of the modalities, then the joint embedding."""
         aligned = [embedding for embedding, _ in self.adapted(known.streams).values()]
         return torch.stack([*aligned, known.embedding.float()])
 
     @torch.no_grad()
     def errors(self, known: Output, target: Tensor, labelled: Tensor) -> Tensor:
-        """``(K, B)`` task losses sample by sample, 0 where there is no label."""
+        """Return the task losses ``(K, B)`` of single samples, 0 for unlabelled ones."""
         answers = [answer for _, answer in self.adapted(known.streams).values()] + [known.prediction.float()]
         errors = torch.zeros(len(answers), len(target), device=target.device)
         for teacher, answer in enumerate(answers):
@@ -81,16 +82,17 @@ class TeacherPool(nn.Module):
 def align(
     train: Predictions, validation: Predictions, task: Task, *, epochs: int, seed: int, device: torch.device
 ) -> TeacherPool:
-    """Train adapters and heads on a teacher's answers, and keep those that serve the validation split best.
+    """Train adapters and heads on the outputs of a teacher, and keep those with the smallest validation loss.
 
     Raises:
-        ValueError: the teacher has no streams to choose from, or one that is not as wide as its embedding.
+        ValueError: the teacher has no streams, or a stream is not as wide as its embedding.
     """
     width = train.embedding.shape[1]
     wrong = [name for name, stream in train.streams.items() if stream.shape != train.embedding.shape]
     if not train.streams or wrong:
         raise ValueError(
-            f"mt-ot needs a teacher with one stream a modality, as wide as its embedding; got {sorted(train.streams)}."
+            "mt-ot needs a teacher with one stream per modality, as wide as its embedding; got "
+            f"{sorted(train.streams)}."
         )
     torch.manual_seed(seed)
     pool = TeacherPool(tuple(train.streams), width, task).to(device)

@@ -101,7 +101,7 @@ def test_streams_that_cannot_be_aligned_are_refused(wrong: dict[str, Tensor]) ->
     known = known_of(0)
     streams = {**known.streams, **wrong} if wrong else {}
     bad = Predictions(known.ids, known.prediction, known.embedding, streams, known.target, known.labelled)
-    with pytest.raises(ValueError, match="one stream a modality, as wide as its embedding"):
+    with pytest.raises(ValueError, match="one stream per modality, as wide as its embedding"):
         align(bad, bad, TASK, epochs=1, seed=0, device=CPU)
 
 

@@ -136,7 +136,7 @@ def test_alignment_brings_each_modality_near_the_joint_teacher_and_reads_the_tas
     assert (errors[:, 200:] == 0).all()
     assert not any(parameter.requires_grad for parameter in pool.parameters())
     bare = Predictions(known.ids, known.prediction, joint, {}, target, known.labelled)
-    with pytest.raises(ValueError, match="one stream a modality"):
+    with pytest.raises(ValueError, match="one stream per modality"):
         align(bare, bare, TERNARY, epochs=1, seed=0, device=torch.device("cpu"))
 
 
