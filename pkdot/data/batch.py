@@ -14,13 +14,13 @@ Kind = Literal["vector", "signal", "image", "video", "audio"]
 
 @dataclass(frozen=True)
 class Modality:
-    """One input stream.
+    """One kind of input: what it holds, and its shape.
 
     >>> Modality("signal", (3, 2816), rate_hz=512.0)
     Modality(kind='signal', shape=(3, 2816), rate_hz=512.0)
 
     Attributes:
-        kind: what the stream holds; it decides which encoder reads it.
+        kind: what the modality holds; it decides which encoder reads it.
         shape: the shape of one sample as a model receives it: vector ``(d,)``, signal ``(channels, time)``,
             image ``(channels, height, width)``, video ``(channels, time, height, width)``, audio ``(time,)``.
         rate_hz: samples (signal, audio) or frames (video) per second; None if unknown.
@@ -41,8 +41,8 @@ class Schema:
     A checkpoint stores the schema of its training data, so that a model refuses data that it cannot read.
 
     >>> task = Task("classification", ("pain",), ("no", "yes"))
-    >>> streams = {"video": Modality("video", (3, 12, 48, 48)), "physio": Modality("signal", (3, 2816), 512)}
-    >>> schema = Schema("mine", task, streams, prevalent=("video",), privileged=("physio",))
+    >>> modalities = {"video": Modality("video", (3, 12, 48, 48)), "physio": Modality("signal", (3, 2816), 512)}
+    >>> schema = Schema("mine", task, modalities, prevalent=("video",), privileged=("physio",))
     >>> list(schema.prevalent_only().modalities)
     ['video']
     >>> Schema.from_dict(schema.to_dict()) == schema
@@ -155,8 +155,8 @@ class Batch:
     target of 0, ``labelled`` is False, and it still takes part in distillation.
 
     >>> import torch
-    >>> streams, masks = {"x": torch.ones(2, 3)}, {"x": torch.tensor([True, False])}
-    >>> batch = Batch(("a", "b"), streams, masks, target=torch.tensor([0, 1]), labelled=torch.tensor([True, True]))
+    >>> modalities, masks = {"x": torch.ones(2, 3)}, {"x": torch.tensor([True, False])}
+    >>> batch = Batch(("a", "b"), modalities, masks, target=torch.tensor([0, 1]), labelled=torch.tensor([True, True]))
     >>> len(batch), batch.missing()
     (2, {'x': tensor([ True, False])})
 

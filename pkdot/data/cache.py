@@ -24,7 +24,7 @@ def default_cache_dir() -> Path:
 
 
 def recipe_digest(spec: object, *makers: ModuleType) -> str:
-    """Eight hex digits that identify a made data set: its spec, and the source of the modules that make it.
+    """Eight hex digits that identify a synthetic set: its spec, and the source of the modules that make it.
 
     It is part of the folder's name, so that a run never reads data that another version of the code has made.
 

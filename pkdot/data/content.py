@@ -23,7 +23,7 @@ from pkdot.storage import write_text
 LARGE_BYTES = 2**20
 """Files of this size or more have a digest of their own; smaller ones share one for their folder."""
 SETTLED_AFTER_S = 2.0
-"""The digest of a file changed less than this ago is not stored: its next change might have the same time stamp."""
+"""A digest is stored if its file has not changed for so long (s): a later change must have another time stamp."""
 
 
 @runtime_checkable

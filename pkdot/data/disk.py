@@ -153,10 +153,10 @@ def reason(error: BaseException) -> str:
     """The message of an exception in one line, without its full stop.
 
     >>> reason(PermissionError(13, "Permission denied", "a.csv")), reason(MemoryError())
-    ('Permission denied', 'it does not fit into memory')
+    ('Permission denied', 'it does not fit into RAM')
     """
     if isinstance(error, MemoryError):
-        return "it does not fit into memory"
+        return "it does not fit into RAM"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

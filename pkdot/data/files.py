@@ -160,32 +160,32 @@ def is_sound(rows: Tensor, modality: Modality) -> bool:
     return bool((low >= least) & (high <= most))  # NaN fails
 
 
-def check_stream(stream: Tensor, modality: Modality, where: str) -> None:
+def check_values(values: Tensor, modality: Modality, where: str) -> None:
     """Check one modality of one sample: its shape, finite numbers, and frames within [0, 1].
 
     Raises:
         ValueError: beginning with ``where``, which says where the sample comes from.
 
     Example:
-        >>> check_stream(torch.tensor([0.0, torch.nan]), Modality("vector", (2,)), "age.npy, row 7")
+        >>> check_values(torch.tensor([0.0, torch.nan]), Modality("vector", (2,)), "age.npy, row 7")
         Traceback (most recent call last):
         ValueError: age.npy, row 7: expected finite numbers, at most 1e+15, got nan at (1,).
     """
-    if is_sound(stream.unsqueeze(0), modality):
+    if is_sound(values.unsqueeze(0), modality):
         return
-    if tuple(stream.shape) != modality.shape:
-        raise ValueError(f"{where}: expected shape {modality.shape}, like the first sample, got {tuple(stream.shape)}.")
-    wrong = ~(stream.abs() <= LARGEST)
+    if tuple(values.shape) != modality.shape:
+        raise ValueError(f"{where}: expected shape {modality.shape}, like the first sample, got {tuple(values.shape)}.")
+    wrong = ~(values.abs() <= LARGEST)
     if bool(wrong.any()):
         position = tuple(int(i) for i in wrong.nonzero()[0])
-        got = float(stream[position])
+        got = float(values[position])
         raise ValueError(f"{where}: expected finite numbers, at most {LARGEST:g}, got {got:g} at {position}.")
-    low, high = float(stream.min()), float(stream.max())
+    low, high = float(values.min()), float(values.max())
     raise ValueError(f"{where}: expected uint8, or numbers in [0, 1], got numbers from {low:.4g} to {high:.4g}.")
 
 
 def _load(path: Path) -> Array:
-    """The memory-mapped array. Its header is checked first: a damaged one could ask for any amount of memory."""
+    """The memory-mapped array. Its header is checked first: a damaged one could ask for any amount of RAM."""
     size = file_status(path).st_size
     with decoding(path, "a readable .npy array of numbers, as numpy.save writes it"), path.open("rb") as file:
         version = read_magic(file)

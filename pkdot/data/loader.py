@@ -129,7 +129,7 @@ class Loader:
         return collate(samples, records, self.labelled[indices], schema)
 
     def _read_together(self, indices: list[int]) -> dict[str, Tensor] | None:
-        """Unaugmented samples, stacked; None if they have to be read one by one, or if that will say what is wrong."""
+        """Unaugmented samples, stacked; None if they have to be read one by one: a bad one is then found and named."""
         if self.augment or not isinstance(self.dataset, ReadsTogether):
             return None
         found = self.dataset.read_together(indices)
@@ -159,7 +159,7 @@ def sample_generator(seed: int, epoch: int, index: int) -> torch.Generator:
     >>> [sample_generator(0, epoch=1, index=index).initial_seed() % 100 for index in (2, 2, 3)]
     [2, 2, 51]
     """
-    # The spawn key keeps this stream apart from the one that shuffles, which has the same seed.
+    # The spawn key keeps these numbers apart from those that shuffle, which have the same seed.
     sequence = np.random.SeedSequence([seed, epoch, index], spawn_key=(1,))
     return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
 

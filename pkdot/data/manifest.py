@@ -11,7 +11,7 @@ from pkdot.config import DataConfig
 from pkdot.data.batch import Modality, Record, Schema
 from pkdot.data.description import Description, Source
 from pkdot.data.disk import Bounds, brief, file_status, folder_at, reason
-from pkdot.data.files import MappedArray, check_stream, files_behind, read_file
+from pkdot.data.files import MappedArray, check_values, files_behind, read_file
 from pkdot.data.samples import classes_in, read_samples, records_of
 from pkdot.data.tables import Row
 from pkdot.tasks import Task
@@ -22,10 +22,10 @@ DESCRIPTION, SAMPLES = "dataset.toml", "samples.csv"
 
 
 @dataclass(frozen=True)
-class Stream:
+class Location:
     """Where the samples of a modality are: in the rows of ``array``, or in one file each (None: missing).
 
-    >>> Stream(Modality("vector", (6,)), files=(Path("a.npy"), None)).files[1] is None
+    >>> Location(Modality("vector", (6,)), files=(Path("a.npy"), None)).files[1] is None
     True
     """
 
@@ -57,7 +57,7 @@ class Manifest:
     records: Sequence[Record]
     folder: Path
     bounds: Bounds = field(repr=False)
-    streams: dict[str, Stream] = field(repr=False)
+    locations: dict[str, Location] = field(repr=False)
     rows: Sequence[Row] = field(repr=False)
     config: DataConfig = field(repr=False)
 
@@ -79,37 +79,41 @@ class Manifest:
         toml = Description(bounds.check(folder / DESCRIPTION))
         name, kind, targets, classes = toml.name(), toml.task(), toml.targets(), toml.classes()
         declared, prevalent, privileged = toml.modalities()
-        from_files = [stream for stream, source in declared.items() if source.source == "files"]
+        from_files = [modality for modality, source in declared.items() if source.source == "files"]
         rows = read_samples(bounds.check(folder / SAMPLES), ["id", "subject", *targets, *from_files])
         if classes is None:
             classes = classes_in(rows, targets[0], ordered=kind == "ordinal")
             log.info("%s: classes as in column %s: %s", toml.path, targets[0], brief(", ".join(classes)))
         task = Task(kind, targets, classes)
         records = records_of(rows, task)
-        streams = {stream: _stream(stream, source, bounds, rows, config) for stream, source in declared.items()}
-        schema = Schema(name, task, {key: stream.modality for key, stream in streams.items()}, prevalent, privileged)
-        return cls(schema, records, folder, bounds, streams, rows, config)
+        locations = {key: _locate(key, source, bounds, rows, config) for key, source in declared.items()}
+        schema = Schema(
+            name, task, {key: location.modality for key, location in locations.items()}, prevalent, privileged
+        )
+        return cls(schema, records, folder, bounds, locations, rows, config)
 
     def read(self, index: int) -> dict[str, Tensor]:
         """Read one sample. A missing modality has no entry. Raises ``ValueError`` with the file's name."""
         found = {}
-        for name, stream in self.streams.items():
-            row = self.rows[index]
-            if stream.array is not None:
-                where = f"{stream.array.path}, row {index} ({row.path.name}, line {row.line})"
-                found[name] = stream.array[index]
-            elif (file := stream.files[index]) is not None:
+        for name, location in self.locations.items():
+            row, modality = self.rows[index], location.modality
+            if location.array is not None:
+                where = f"{location.array.path}, row {index} ({row.path.name}, line {row.line})"
+                found[name] = location.array[index]
+            elif (file := location.files[index]) is not None:
                 where = f"{file} ({row.path.name}, line {row.line}, field {name})"
-                found[name] = read_file(file, stream.modality.kind, stream.modality.rate_hz, self.config, self.bounds)
+                found[name] = read_file(
+                    file, location.modality.kind, location.modality.rate_hz, self.config, self.bounds
+                )
             else:
                 continue
-            check_stream(found[name], stream.modality, where)
+            check_values(found[name], modality, where)
         return found
 
     def read_together(self, indices: Sequence[int]) -> dict[str, Tensor] | None:
         """Read several samples at once; None unless all modalities are arrays."""
-        arrays = {name: stream.array for name, stream in self.streams.items() if stream.array is not None}
-        if len(arrays) < len(self.streams):
+        arrays = {name: location.array for name, location in self.locations.items() if location.array is not None}
+        if len(arrays) < len(self.locations):
             return None
         return {name: array[indices] for name, array in arrays.items()}
 
@@ -118,24 +122,24 @@ class Manifest:
         yield self.folder / DESCRIPTION
         yield self.rows[0].path
         sources: dict[Path, None] = {}
-        for stream in self.streams.values():
-            if stream.array is not None:
-                yield stream.array.path
-            sources.update(dict.fromkeys(path for path in stream.files if path is not None))
+        for location in self.locations.values():
+            if location.array is not None:
+                yield location.array.path
+            sources.update(dict.fromkeys(path for path in location.files if path is not None))
         for source in sources:
             yield from (self.bounds.listed(file) for file in files_behind(source))
 
 
-def _stream(name: str, source: Source, bounds: Bounds, rows: Sequence[Row], config: DataConfig) -> Stream:
+def _locate(name: str, source: Source, bounds: Bounds, rows: Sequence[Row], config: DataConfig) -> Location:
     if source.source == "array":
         array = MappedArray(bounds.check(bounds.folder / f"{name}.npy"), source.kind, len(rows))
-        return Stream(Modality(source.kind, tuple(array[0].shape), source.rate_hz), array=array)
+        return Location(Modality(source.kind, tuple(array[0].shape), source.rate_hz), array=array)
     files = tuple(_file(row, name, source, bounds) if row.cells[name] else None for row in rows)
     known = next((file for file in files if file is not None), None)
     if known is None:
         raise ValueError(f"{rows[0].path}, field {name}: expected a path for one sample at least, got none.")
     shape = tuple(read_file(known, source.kind, source.rate_hz, config, bounds).shape)
-    return Stream(Modality(source.kind, shape, source.rate_hz), files=files)
+    return Location(Modality(source.kind, shape, source.rate_hz), files=files)
 
 
 def _file(row: Row, name: str, source: Source, bounds: Bounds) -> Path:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pkdot.data.disk import brief, read_text
 
 LARGEST = 1e15
-"""Largest magnitude of a number that is accepted: no sensor has larger ones, and their squares overflow float32."""
+"""Largest magnitude of a number that is accepted: no sensor has larger ones, and float32 can hold its square."""
 LONGEST_NAME = 250
 """Longest name of a sample, a subject, a class or a column (characters)."""
 _BREAKING = ("Cc", "Cs", "Zl", "Zp")

@@ -91,7 +91,7 @@ def test_text_is_utf_8(tmp_path: Path, encoding: str, message: str) -> None:
     ("error", "message"),
     [
         (ZeroDivisionError("division\nby zero"), "x: expected a film: division by zero."),
-        (MemoryError(), "x: expected a film: it does not fit into memory."),
+        (MemoryError(), "x: expected a film: it does not fit into RAM."),
         (RecursionError("maximum"), "x: expected a film: it is nested too deeply."),
         (EOFError(), "x: expected a film: EOFError."),
         (OSError(5, "Input/output error", "x"), "x: expected a film: Input/output error."),

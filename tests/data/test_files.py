@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pkdot.config import DataConfig
 from pkdot.data.batch import Kind, Modality
-from pkdot.data.files import MappedArray, check_stream, is_sound, read_file
+from pkdot.data.files import MappedArray, check_values, is_sound, read_file
 
 CONFIG = DataConfig(frames=3, image_size=8)
 
@@ -205,7 +205,7 @@ def test_a_file_of_another_sort_is_named(tmp_path: Path, kind: Kind) -> None:
 )
 def test_a_stream_that_does_not_fit_is_named(stream: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        check_stream(stream, Modality("image", (3, 4, 4)), "clip")
+        check_values(stream, Modality("image", (3, 4, 4)), "clip")
 
 
 def header(path: Path, text: str, body: bytes = bytes(48)) -> Path:
@@ -284,14 +284,14 @@ def test_numbers_that_no_sensor_has_are_refused() -> None:
     assert not is_sound(rows, Modality("vector", (2,)))
     assert is_sound(rows / 100, Modality("vector", (2,)))
     with pytest.raises(ValueError, match=r"x: expected finite numbers, at most 1e\+15, got -1e\+16 at \(1,\)"):
-        check_stream(rows[1], Modality("vector", (2,)), "x")
+        check_values(rows[1], Modality("vector", (2,)), "x")
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_double_beyond_float32_is_refused_without_a_warning(tmp_path: Path) -> None:
     stream = read(save(tmp_path / "x.npy", np.array([1.0, 1e300])), "vector")
     with pytest.raises(ValueError, match="got inf at"):
-        check_stream(stream, Modality("vector", (2,)), "x.npy")
+        check_values(stream, Modality("vector", (2,)), "x.npy")
 
 
 def test_hidden_files_and_folders_are_no_pictures_and_pipes_are_refused(tmp_path: Path) -> None:

@@ -1,18 +1,12 @@
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pkdot.comparison.execution import READ_AHEAD
 from pkdot.config import DataConfig, OptimConfig
-from pkdot.data import read_ahead as inheritance
-from pkdot.data.read_ahead import memory_for, read_ahead
+from pkdot.data.read_ahead import _inherited, memory_for, read_ahead
 from pkdot.data.study import open_study
 from tests.support import write_vectors
 
@@ -43,9 +37,9 @@ def config(tmp_path: Path) -> DataConfig:
 
 @pytest.fixture(autouse=True)
 def _nothing_inherited() -> Iterator[None]:
-    inheritance._inherited.clear()
+    _inherited.clear()
     yield
-    inheritance._inherited.clear()
+    _inherited.clear()
 
 
 def test_what_was_read_ahead_is_not_read_again(config: DataConfig) -> None:
@@ -88,16 +82,3 @@ def test_what_cannot_be_read_is_left_for_the_runs_to_tell(config: DataConfig) ->
 
 def test_arrays_need_not_be_read_ahead(tmp_path: Path) -> None:
     assert not read_ahead(DataConfig(source=str(write_vectors(tmp_path / "toy")), augment=False))
-
-
-def test_the_server_of_processes_reads_what_it_is_told(config: DataConfig) -> None:
-    program = (
-        "import pkdot.comparison.preloaded, sys\n"
-        "from pkdot.config import DataConfig\n"
-        "from pkdot.data.read_ahead import memory_for\n"
-        "print(len(memory_for(DataConfig(source=sys.argv[1]))))\n"
-    )
-    environment = {**os.environ, READ_AHEAD: json.dumps([asdict(config)], default=str)}
-    command = [sys.executable, "-c", program, config.source]
-    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert said.stdout.split()[-1] == "12"

@@ -31,7 +31,8 @@ from pkdot.data.synthetic.faces import ACTION_UNITS
 from pkdot.data.tables import write_lines
 
 _MAKERS = (affect, courses, faces, media, sys.modules[__name__])
-_STREAM = 2
+_SET = 2
+"""Part of every seed: the synthetic sets have different people."""
 _TWO_PEOPLE_EVERY = 8
 
 
@@ -93,7 +94,7 @@ class Track:
 def simulate_videos(spec: SyntheticAffWild2Spec) -> Iterator[tuple[str, str, list[Track]]]:
     """Yield the split, the name and the tracks of every video.
 
-    Each track has random streams of its own, keyed by seed, set, video and track: a larger set begins with the same
+    Each track has random generators of its own, seeded by set, video and track: a larger set begins with the same
     videos.
 
     >>> spec = SyntheticAffWild2Spec(train_videos=1, validation_videos=1, frames=2, size=8)
@@ -161,15 +162,16 @@ class SyntheticAffWild2:
 
 
 def _simulate_track(spec: SyntheticAffWild2Spec, video: int, track: int, name: str) -> Track:
-    def stream(channel: int) -> np.random.Generator:
-        return np.random.default_rng([spec.seed, _STREAM, video + 1, track + 1, channel + 1])
+    def generator(channel: int) -> np.random.Generator:
+        return np.random.default_rng([spec.seed, _SET, video + 1, track + 1, channel + 1])
 
-    feelings = draw_feelings(stream(0), spec.frames, spec.fps, spec.story)
-    frames, units = film_feelings(feelings, stream(1), spec.fps, spec.size, spec.story)
-    rng = stream(2)
+    feelings = draw_feelings(generator(0), spec.frames, spec.fps, spec.story)
+    frames, units = film_feelings(feelings, generator(1), spec.fps, spec.size, spec.story)
+    rng = generator(2)
     undetected = detector_gaps(rng, spec.frames, spec.story)
     invalid = rng.random(spec.frames) < spec.story.invalid
-    return Track(name, feelings, frames, units, undetected, invalid, speak(feelings, stream(3), spec.fps, spec.story))
+    voice = speak(feelings, generator(3), spec.fps, spec.story)
+    return Track(name, feelings, frames, units, undetected, invalid, voice)
 
 
 def _annotation(track: Track) -> list[str]:

@@ -25,7 +25,8 @@ MOST_SUBJECTS = 1800
 """Number of different subject names."""
 
 _MAKERS = (courses, faces, media, pain, sys.modules[__name__])
-_STREAM = 1
+_SET = 1
+"""Part of every seed: the synthetic sets have different people."""
 _FIRST_BASELINE = 81
 _DECIMALS = {"gsr": 3, "ecg": 0, "emg_trapezius": 1, "emg_corrugator": 1, "emg_zygomaticus": 1}
 
@@ -89,22 +90,22 @@ class Trial:
 def simulate_trials(spec: SyntheticBioVidSpec) -> Iterator[Trial]:
     """Yield all trials, subject by subject, in the order of each subject's session.
 
-    Person, face and body have random streams of their own, keyed by seed, set, subject, trial and channel: a larger
-    set begins with the same trials.
+    Person, face and body have random generators of their own, seeded by set, subject and trial: a larger set begins
+    with the same trials.
 
     >>> spec = SyntheticBioVidSpec(subjects=2, per_class=1, frames=2, size=8)
     >>> [trial.name for trial in simulate_trials(spec)]
     ['070124_m_51-BL1-081', '070124_m_51-PA4-001', '090231_w_45-PA4-001', '090231_w_45-BL1-081']
     """
     for index in range(spec.subjects):
-        rng = _stream(spec, index)
+        rng = _generator(spec, index)
         name, person = _subject_name(spec, index, rng), draw_person(rng, spec.story)
         levels = np.repeat([LEVELS.index(name) for name in spec.classes], spec.per_class)
         rng.shuffle(levels)
         for trial, (level, number) in enumerate(zip(levels, _session_numbers(levels), strict=True)):
-            pain = felt_pain(person, int(level), _stream(spec, index, trial, 0), spec.story)
-            face = film(person, pain, _stream(spec, index, trial, 1), spec.story, spec.frames, spec.size)
-            body = record_body(person, pain, face, _stream(spec, index, trial, 2), spec.story, spec.part)
+            pain = felt_pain(person, int(level), _generator(spec, index, trial, 0), spec.story)
+            face = film(person, pain, _generator(spec, index, trial, 1), spec.story, spec.frames, spec.size)
+            body = record_body(person, pain, face, _generator(spec, index, trial, 2), spec.story, spec.part)
             yield Trial(index + 1, name, int(level), int(number), pain, face, body)
 
 
@@ -173,9 +174,9 @@ def default_spec(config: DataConfig) -> SyntheticBioVidSpec:
     return SyntheticBioVidSpec(per_class=per_class[config.part, config.levels], levels=config.levels, part=config.part)
 
 
-def _stream(spec: SyntheticBioVidSpec, *key: int) -> np.random.Generator:
+def _generator(spec: SyntheticBioVidSpec, *key: int) -> np.random.Generator:
     # Numbers are shifted by one, because numpy takes [a] and [a, 0] for the same key.
-    return np.random.default_rng([spec.seed, _STREAM, *(number + 1 for number in key)])
+    return np.random.default_rng([spec.seed, _SET, *(number + 1 for number in key)])
 
 
 def _subject_name(spec: SyntheticBioVidSpec, index: int, rng: np.random.Generator) -> str:
