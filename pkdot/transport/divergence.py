@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from pkdot.transport.backends import BACKENDS
-from pkdot.transport.entropic import plan
+from pkdot.transport.constants import SMALLEST_EXPONENT
 from pkdot.transport.operator import solve_divergence
-from pkdot.transport.problem import Clouds, Goal, Settings
+from pkdot.transport.problem import Clouds, Goal, check_finite
 from pkdot.transport.solvers.sinkhorn import solve
-from pkdot.transport.torch_backend import check_finite, finest, half_squared_distances
+from pkdot.transport.torch_backend import finest, half_squared_distances
 
 MAX_ITER = 1000
 
@@ -221,8 +221,11 @@ def transport_plan(
         leading, dtype = x.shape[:-2], clouds.x.dtype
         x, y, a, b = (finest(z) for z in clouds)
         cost = half_squared_distances(x - a.unsqueeze(-2) @ x, y - b.unsqueeze(-2) @ y)
-        potentials = solve(cost, a, b, Settings(goal.blur**2, goal.tol, goal.max_iter, dtype))
-        masses = plan(cost, a, b, potentials.f, potentials.g, goal.blur**2).to(dtype)
+        f, g = solve(cost, a, b, goal)[:2]
+        exponents = (
+            (f.unsqueeze(-1) + g.unsqueeze(-2) - cost) / goal.eps + a.log().unsqueeze(-1) + b.log().unsqueeze(-2)
+        )
+        masses = exponents.clamp_(min=SMALLEST_EXPONENT).exp_().to(dtype)
     return masses.reshape(*leading, *masses.shape[-2:])
 
 

@@ -1,10 +1,12 @@
 """The Sinkhorn divergence between histograms on one support."""
 
+import math
+
 import torch
 from torch import Tensor
 
-from pkdot.transport.entropic import entropic_ot, entropic_self_ot
-from pkdot.transport.problem import Settings
+from pkdot.transport.operator import solve_histograms
+from pkdot.transport.problem import Goal
 from pkdot.transport.torch_backend import finest
 
 MAX_ITER = 1000
@@ -43,11 +45,11 @@ def histogram_divergence(
     """
     with torch.autocast(a.device.type, enabled=False):
         dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
-        settings = Settings(blur**2, tol, max_iter, dtype, common_support=True)
+        goal = Goal(blur, math.inf, tol, max_iter)
         a, b, cost = (finest(z) for z in (a, b, cost.detach()))
         a, b = a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True)
-        divergence = entropic_ot(cost, a, b, settings).value
+        divergence = solve_histograms(cost, a, b, goal)
         if debias:
             for own in (a, b):
-                divergence = divergence - entropic_self_ot(cost, own, settings).value / 2
+                divergence = divergence - solve_histograms(cost, own, own.clone(), goal, symmetric=True) / 2
     return divergence.to(dtype)

@@ -1,21 +1,21 @@
-r"""The Sinkhorn divergence as one differentiable operator, whoever solves it.
+r"""Entropic transport as differentiable operators, whoever solves it: divergences of clouds, and between histograms.
 
 By the envelope theorem (Danskin) the gradients at the solution are parts of the solution: they need no derivative of
 the solver. They are computed with the value and kept in the shape of their points and weights, so that nothing of size
 N x M outlives the forward pass, and the backward pass is one product.
 """
 
-import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pkdot.transport.backends import pick
-from pkdot.transport.problem import Clouds, Goal
-from pkdot.transport.torch_backend import check_finite
+from pkdot.transport.problem import Clouds, Goal, check_finite
+from pkdot.transport.solvers.sinkhorn import solve
+from pkdot.transport.solvers.sweeps import centred
 
 
 def solve_divergence(clouds: Clouds, goal: Goal, backend: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -28,36 +28,60 @@ def solve_divergence(clouds: Clouds, goal: Goal, backend: str) -> tuple[Tensor, 
     Warns:
         RuntimeWarning: a problem was stopped before its tolerance.
     """
-    value, error, iterations = _Envelope.apply(*clouds, goal, backend)  # type: ignore[no-untyped-call]
+    value, error, iterations = _Envelope.apply("divergence", (*goal, backend), *clouds)  # type: ignore[no-untyped-call]
     return value, error, iterations
+
+
+def solve_histograms(cost: Tensor, a: Tensor, b: Tensor, goal: Goal, *, symmetric: bool = False) -> Tensor:
+    r"""Entropic OT ``(P,)`` between histograms on one support, differentiable once in both; the gradients have mean 0.
+
+    .. math::
+        \min_{P \in \Pi(a, b)} \langle P, C \rangle + \varepsilon \, \mathrm{KL}(P \,\|\, a b^\top)
+        = \langle a, f \rangle + \langle b, g \rangle, \qquad \partial a = f, \quad \partial b = g.
+
+    Args:
+        cost: ``(P, N, N)`` or, shared by all, ``(1, N, N)``; symmetric, in double precision.
+        a: ``(P, N)`` histograms.
+        b: ``(P, N)`` histograms.
+        goal: how exactly.
+        symmetric: ``b`` is ``a``. It must be another tensor: torch.compile takes none twice.
+
+    Raises:
+        RuntimeError: in the backward pass, where the gradient is differentiated again.
+
+    Warns:
+        RuntimeWarning: a problem was stopped before its tolerance.
+    """
+    value: Tensor = _Envelope.apply("histograms", (*goal, symmetric), cost, a, b)[0]  # type: ignore[no-untyped-call]
+    return value
 
 
 class _Envelope(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, y: Tensor, a: Tensor, b: Tensor, goal: Goal, backend: str
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        wanted = [bool(needed) for needed in ctx.needs_input_grad[:4]]
+    def forward(ctx: Any, name: str, settings: Sequence[Any], *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        wanted = [bool(needed) for needed in ctx.needs_input_grad[2:]]
+        solver, operator = _OPERATORS[name]
         # Outside torch.compile the operator's dispatch would cost as much as a small problem.
-        operator = _operator if torch.compiler.is_compiling() else _solve
-        value, error, iterations, *gradients = operator(x, y, a, b, *goal, backend, wanted)
-        ctx.save_for_backward(x, y, a, b, *gradients)
+        solved = (operator if torch.compiler.is_compiling() else solver)(*inputs, *settings, wanted)
+        value, error, iterations, *gradients = solved
+        ctx.save_for_backward(*inputs, *gradients)
         ctx.mark_non_differentiable(error, iterations)
         return value, error, iterations
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        inputs, gradients = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
+        needs = ctx.needs_input_grad[2:]
+        inputs, gradients = ctx.saved_tensors[: len(needs)], ctx.saved_tensors[len(needs) :]
         scaled: list[Tensor | None] = []
-        for needed, source, gradient in zip(ctx.needs_input_grad[:4], inputs, gradients, strict=True):
+        for needed, source, gradient in zip(needs, inputs, gradients, strict=True):
             product = upstream.reshape(-1, *[1] * (gradient.dim() - 1)) * gradient if needed else None
             if product is not None and torch.is_grad_enabled():
-                product = FirstOrder.apply(product, source)  # type: ignore[no-untyped-call]
+                product = _FirstOrder.apply(product, source)  # type: ignore[no-untyped-call]
             scaled.append(product)
-        return *scaled, None, None
+        return None, None, *scaled
 
 
-class FirstOrder(torch.autograd.Function):
+class _FirstOrder(torch.autograd.Function):
     """A gradient that is right, but whose own gradient would not be."""
 
     @staticmethod
@@ -74,7 +98,7 @@ class FirstOrder(torch.autograd.Function):
         )
 
 
-def _solve(
+def _solve_divergence(
     x: Tensor,
     y: Tensor,
     a: Tensor,
@@ -88,37 +112,81 @@ def _solve(
     wanted: Sequence[bool],
 ) -> list[Tensor]:
     """Value, marginal error, iterations, and the gradients of x, y, a and b, empty where they are not wanted."""
-    solver = pick(backend, x, y, balanced=math.isinf(reach), tol=tol)
-    clouds = Clouds(x.detach(), y.detach(), a.detach(), b.detach())
-    solution = solver(clouds, Goal(blur, reach, tol, max_iter, terms), wanted)
-    if not warn_unless_converged(solution.marginal_error, tol):
+    goal = Goal(blur, reach, tol, max_iter, terms)
+    solver = pick(backend, x, y, balanced=goal.balanced, tol=tol)
+    solution = solver(Clouds(x.detach(), y.detach(), a.detach(), b.detach()), goal, wanted)
+    if not _warn_unless_converged(solution.marginal_error, tol):
         check_finite(x, y)  # a kernel on a GPU does not stop for it
     value, error = solution.value.to(x.dtype), solution.marginal_error.to(x.dtype)
     gradients = (z.to(x.dtype) if want else x.new_empty(0) for z, want in zip(solution.gradients, wanted, strict=True))
     return [value, error, solution.iterations, *gradients]
 
 
-_operator = torch.library.custom_op(
-    "pkdot::sinkhorn_divergence",
-    _solve,
-    mutates_args=(),
-    schema="(Tensor x, Tensor y, Tensor a, Tensor b, float blur, float reach, float tol, SymInt max_iter, "
-    "SymInt terms, str backend, bool[] wanted) -> Tensor[]",
-)
-
-
-@_operator.register_fake
-def _(x: Tensor, y: Tensor, a: Tensor, b: Tensor, *settings: Any) -> list[Tensor]:
-    problems, wanted = x.shape[:1], settings[-1]
-    return [
-        x.new_empty(problems),
-        x.new_empty(problems),
-        x.new_empty(problems, dtype=torch.int64),
-        *(torch.empty_like(z) if want else z.new_empty(0) for z, want in zip((x, y, a, b), wanted, strict=True)),
+def _solve_histograms(
+    cost: Tensor,
+    a: Tensor,
+    b: Tensor,
+    blur: float,
+    reach: float,
+    tol: float,
+    max_iter: int,
+    terms: int,
+    symmetric: bool,
+    wanted: Sequence[bool],
+) -> list[Tensor]:
+    """Value, marginal error, iterations, and the gradients of the cost, which has none, of a and of b."""
+    cost, a, b = cost.detach(), a.detach(), b.detach()
+    goal = Goal(blur, reach, tol, max_iter, terms)
+    f, g, error, iterations = solve(cost, a, b, goal, symmetric=symmetric, common_support=True)
+    _warn_unless_converged(error, tol)
+    # f + c and g - c solve the same problem: the gradients lie in the plane of histograms.
+    gradients = [
+        centred(potential, weight) if want else weight.new_empty(0)
+        for want, potential, weight in zip(wanted[1:], (f, g), (a, b), strict=True)
     ]
+    return [(a * f).sum(-1) + (b * g).sum(-1), error, iterations, cost.new_empty(0), *gradients]
 
 
-def warn_unless_converged(error: Tensor, tol: float) -> bool:
+def _operator(name: str, solver: Callable[..., list[Tensor]], schema: str) -> Any:
+    """The solver as one operator, which ``torch.compile`` calls and does not look into."""
+    operator = torch.library.custom_op(f"pkdot::{name}", solver, mutates_args=(), schema=schema)
+
+    @operator.register_fake
+    def _(*arguments: Any) -> list[Tensor]:
+        wanted, inputs = arguments[-1], arguments[: len(arguments[-1])]
+        problems = inputs[-1].shape[:1]
+        return [
+            inputs[-1].new_empty(problems),
+            inputs[-1].new_empty(problems),
+            inputs[-1].new_empty(problems, dtype=torch.int64),
+            *(torch.empty_like(z) if want else z.new_empty(0) for z, want in zip(inputs, wanted, strict=True)),
+        ]
+
+    return operator
+
+
+_GOAL = "float blur, float reach, float tol, SymInt max_iter, SymInt terms"
+_OPERATORS = {
+    "divergence": (
+        _solve_divergence,
+        _operator(
+            "sinkhorn_divergence",
+            _solve_divergence,
+            f"(Tensor x, Tensor y, Tensor a, Tensor b, {_GOAL}, str backend, bool[] wanted) -> Tensor[]",
+        ),
+    ),
+    "histograms": (
+        _solve_histograms,
+        _operator(
+            "histogram_transport",
+            _solve_histograms,
+            f"(Tensor cost, Tensor a, Tensor b, {_GOAL}, bool symmetric, bool[] wanted) -> Tensor[]",
+        ),
+    ),
+}
+
+
+def _warn_unless_converged(error: Tensor, tol: float) -> bool:
     """Warn if a problem was stopped before its tolerance; return whether none was."""
     converged = float(error.max()) <= tol
     if not converged:

@@ -1,17 +1,20 @@
-"""What the solvers share: problems, goals, solutions, and the bookkeeping of problems that finish one by one."""
+"""What is solved and how exactly, and where solutions go. The backends share these types."""
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-_LARGEST_EXPONENT = 80.0
-
 
 class Clouds(NamedTuple):
-    """P pairs of weighted clouds: points ``(P, N, k)`` and ``(P, M, k)``, weights ``(P, N)`` and ``(P, M)``."""
+    """P pairs of weighted clouds: points ``(P, N, k)`` and ``(P, M, k)``, weights ``(P, N)`` and ``(P, M)``.
+
+    >>> points, weights = torch.zeros(1, 4, 2), torch.full((1, 4), 0.25)
+    >>> Clouds(points, points + 1, weights, weights).x.shape
+    torch.Size([1, 4, 2])
+    """
 
     x: Tensor
     y: Tensor
@@ -20,11 +23,15 @@ class Clouds(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """What is to be computed, and how exactly.
+    r"""What is computed, and how exactly.
+
+    >>> Goal(blur=0.1, reach=math.inf, tol=1e-3, max_iter=100).damping
+    1.0
 
     Attributes:
-        blur: the entropy is its square.
-        reach: distance over which mass is moved rather than made and destroyed; infinite: all mass is moved.
+        blur: the strength of the entropy is :math:`\varepsilon = \text{blur}^2`; 0 is transport without entropy.
+        reach: distance up to which mass is moved; beyond, it is destroyed here and made there at the price
+            :math:`\rho = \text{reach}^2`. Infinite: all mass is moved (balanced transport).
         tol: L1 marginal error.
         max_iter: iterations at the final temperature, after which an unfinished problem returns its best point.
         terms: 1 is OT(x, y); 2 subtracts OT(x, x) / 2, and 3 also OT(y, y) / 2.
@@ -34,7 +41,27 @@ class Goal(NamedTuple):
     reach: float
     tol: float
     max_iter: int
-    terms: int
+    terms: int = 1
+
+    @property
+    def eps(self) -> float:
+        """Strength of the entropy, in the units of the cost."""
+        return self.blur**2
+
+    @property
+    def rho(self) -> float:
+        """Price of making or destroying mass, in the units of the cost."""
+        return self.reach**2
+
+    @property
+    def balanced(self) -> bool:
+        """Whether all mass is moved."""
+        return math.isinf(self.reach)
+
+    @property
+    def damping(self) -> float:
+        """Factor on every soft minimum; below 1 where mass may be made and destroyed."""
+        return 1.0 / (1.0 + self.eps / self.rho)
 
 
 class Solution(NamedTuple):
@@ -44,8 +71,8 @@ class Solution(NamedTuple):
         value: ``(P,)``.
         marginal_error: ``(P,)``, of the worst term.
         iterations: ``(P,)`` int64, of the longest term.
-        gradients: with respect to x, y, a and b, empty where they were not wanted; in the weights, up to a constant
-            where all mass is moved.
+        gradients: with respect to x, y, a and b; empty where they were not wanted. Those of the weights are known up
+            to a constant where all mass is moved.
     """
 
     value: Tensor
@@ -58,39 +85,13 @@ Backend = Callable[[Clouds, Goal, Sequence[bool]], Solution]
 """Solves problems between clouds; the flags say which gradients are wanted, of x, y, a and b."""
 
 
-class Settings(NamedTuple):
-    """How exactly the problems of one cost matrix are solved.
-
-    Attributes:
-        eps: strength of the entropy, in the units of the cost.
-        tol: L1 marginal error.
-        max_iter: iterations at ``eps`` after which an unfinished problem returns its best point.
-        dtype: of the sweeps over large problems; small ones, and those for whose ``tol`` it is too coarse, are solved
-            in the dtype of their cost.
-        common_support: a and b are histograms on the same points, between which the cost is symmetric.
-        rho: price of making or destroying mass, in the units of the cost; infinite: all mass is moved.
-    """
-
-    eps: float
-    tol: float
-    max_iter: int
-    dtype: torch.dtype
-    common_support: bool = False
-    rho: float = math.inf
-
-    @property
-    def damping(self) -> float:
-        """Factor on every soft minimum, below 1 where mass may be made and destroyed."""
-        return 1.0 / (1.0 + self.eps / self.rho)
-
-
 class Potentials(NamedTuple):
-    """Solution of P problems.
+    """Solution of P problems; the plan's rows sum to the weights of the first side.
 
     Attributes:
-        f: ``(P, N)`` in the units of the cost.
-        g: ``(P, M)`` in the units of the cost. The plan's columns sum to ``b``.
-        marginal_error: ``(P,)``, bound on the L1 distance between the plan's row sums and ``a``.
+        f: ``(P, N)``, the soft minimum of g over the columns.
+        g: ``(P, M)``.
+        marginal_error: ``(P,)``, L1 distance between the plan's column sums and their weights.
         iterations: ``(P,)`` int64.
     """
 
@@ -98,56 +99,71 @@ class Potentials(NamedTuple):
     g: Tensor
     marginal_error: Tensor
     iterations: Tensor
+
+
+class Point(NamedTuple):
+    """Where P problems are: potentials f ``(P, N)`` and g ``(P, M)``, and L1 marginal errors ``(P,)``."""
+
+    f: Tensor
+    g: Tensor
+    error: Tensor
+
+
+class Solved:
+    """Where the solutions of problems go that leave the batch."""
+
+    potentials: Potentials
+    _problems: Tensor | None = None
+
+    def store(self, point: Point, finished: Tensor, iterations: int) -> Tensor | None:
+        """Store the finished problems; return the positions of the others, or None where none has finished."""
+        keep = (~finished).nonzero().squeeze(-1)
+        if len(keep) == len(finished):
+            return None
+        if self._problems is None:  # the values of problems that go on are overwritten when they end
+            iterations_of_all = torch.full_like(point.error, iterations, dtype=torch.int64)
+            self.potentials, self._problems = Potentials(*(z.clone() for z in point), iterations_of_all), keep
+            return keep
+        done, self._problems = self._problems[finished], self._problems[keep]
+        for solution, value in zip(self.potentials, point, strict=False):
+            solution[done] = value[finished]
+        self.potentials.iterations[done] = iterations
+        return keep
 
 
 class Coupling(NamedTuple):
     """Solution of P problems between clouds.
 
     Attributes:
-        f: ``(P, N)`` in the units of the cost.
-        g: ``(P, M)`` in the units of the cost.
-        marginal_error: ``(P,)``.
-        iterations: ``(P,)`` int64.
+        potentials: in the units of the cost.
         targets_of_x: ``(P, N, k)``, the mean of where the plan takes each point of x; empty where it was not wanted.
         targets_of_y: ``(P, M, k)``, the same of y.
     """
 
-    f: Tensor
-    g: Tensor
-    marginal_error: Tensor
-    iterations: Tensor
+    potentials: Potentials
     targets_of_x: Tensor
     targets_of_y: Tensor
 
 
-class Solved:
-    """Where problems go when they leave the batch: they move no further and cost nothing more."""
+class Softmins(Protocol):
+    """The soft minima of P problems, in units of eps, wherever they come from."""
 
-    def __init__(self, a: Tensor, b: Tensor) -> None:
-        self._f, self._g = torch.zeros_like(a), torch.zeros_like(b)
-        self._error = a.new_zeros(a.shape[0])
-        self._iterations = torch.zeros(a.shape[0], dtype=torch.int64, device=a.device)
-        self._problems = torch.arange(a.shape[0], device=a.device)
+    def over_columns(self, g: Tensor) -> Tensor:
+        """``(P, M)`` potential g to the potential f ``(P, N)``."""
 
-    def store(self, f: Tensor, g: Tensor, error: Tensor, finished: Tensor, iterations: int) -> Tensor:
-        """Store the finished problems, in units of eps; return the positions of the others."""
-        done = self._problems[finished]
-        self._f[done], self._g[done], self._error[done] = f[finished], g[finished], error[finished]
-        self._iterations[done] = iterations
-        keep = (~finished).nonzero().squeeze(-1)
-        self._problems = self._problems[keep]
-        return keep
+    def over_rows(self, f: Tensor) -> Tensor:
+        """``(P, N)`` potential f to the potential g ``(P, M)``."""
 
-    def potentials(self, eps: float) -> Potentials:
-        """All solutions, in the units of the cost."""
-        return Potentials(self._f * eps, self._g * eps, self._error, self._iterations)
+    def keep(self, problems: Tensor) -> None:
+        """Go on with these problems only."""
 
 
-def marginal_error(weight: Tensor, residual: Tensor) -> Tensor:
-    """L1 distance of the plan's free marginal from ``weight``, which it misses by the factor ``exp(-residual)``."""
-    return (weight * (-residual).clamp(max=_LARGEST_EXPONENT).expm1().abs()).sum(-1)
+Couple = Callable[[Clouds, Goal, bool, Sequence[bool]], Coupling]
+"""Solves one term of P divergences; the flags say whether both clouds are one, and which targets are wanted."""
 
 
-def centred(potential: Tensor, weight: Tensor) -> Tensor:
-    """The potential with mean 0: f + c and g - c solve the same problem, and a drifting c takes the digits."""
-    return potential - (weight * potential).sum(-1, keepdim=True)
+def check_finite(x: Tensor, y: Tensor) -> None:
+    """Raise ``ValueError`` unless the squares of all points are finite."""
+    for name, z in (("x", x), ("y", y)):
+        if not math.isfinite(float(torch.linalg.vector_norm(z))):
+            raise ValueError(f"{name} holds NaN, infinity or values whose squares overflow; expected finite points.")

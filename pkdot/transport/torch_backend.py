@@ -13,52 +13,63 @@ all mass is moved, :math:`\mu = 1` and :math:`\phi(f) = \phi'(f) = f`; else :mat
 \varepsilon / 2`.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from pkdot.transport.problem import Clouds, Coupling, Goal, Settings, Solution
+from pkdot.transport.constants import SMALLEST_EXPONENT
+from pkdot.transport.problem import Clouds, Couple, Coupling, Goal, Solution, check_finite
 from pkdot.transport.solvers.large import couple_large
-from pkdot.transport.solvers.sinkhorn import is_small, solve, solve_symmetric
-from pkdot.transport.solvers.softmin import SMALLEST_EXPONENT
+from pkdot.transport.solvers.sinkhorn import is_small, solve
 
 
-def divergence(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
-    """Divergences of P problems: a :data:`pkdot.transport.problem.Backend`."""
-    check_finite(*clouds[:2])
-    x, y, a, b = (finest(z) for z in clouds)
+def divergence(clouds: Clouds, goal: Goal, wanted: Sequence[bool], couple: Couple | None = None) -> Solution:
+    """Divergences of P problems: a :data:`pkdot.transport.problem.Backend`, by any solver of their terms."""
+    check_finite(clouds.x, clouds.y)
+    points, weights = [finest(z) for z in clouds[:2]], [finest(z) for z in clouds[2:]]
     # Near the origin single precision has more digits. Balanced transport sees a shift of one cloud in its mean alone.
-    centre_x, centre_y = a.unsqueeze(-2) @ x, b.unsqueeze(-2) @ y
-    if not math.isinf(goal.reach):
-        centre_x = centre_y = (centre_x + centre_y) / 2
-    x, y = x - centre_x, y - centre_y
-    solution = _term(Clouds(x, y, a, b), goal, wanted, symmetric=False)
-    for number, (points, weights, first) in enumerate(((x, a, 0), (y, b, 1)), start=2):
-        if goal.terms >= number:
-            own = Clouds(points, points, weights, weights)
-            of_first = [wanted[first], False, wanted[first + 2], False]
-            solution = _minus_half(solution, _term(own, goal, of_first, symmetric=True), first)
-    return _moved_apart(solution, Clouds(x, y, a, b), centre_x - centre_y, wanted)
+    centres = [w.unsqueeze(-2) @ z for w, z in zip(weights, points, strict=True)]
+    if not goal.balanced:
+        centres = [(centres[0] + centres[1]) / 2] * 2
+    points, between = [z - centre for z, centre in zip(points, centres, strict=True)], centres[0] - centres[1]
+    couple = couple or (couple_small if is_small(*(z.shape[1] for z in points)) else couple_large)
+
+    value, errors, iterations = between.square().sum((-2, -1)) / 2, [], []
+    gradients = [sign * w.unsqueeze(-1) * between for sign, w in zip((1, -1), weights, strict=True)]
+    gradients += [sign * (z @ between.mT).squeeze(-1) for sign, z in zip((1, -1), points, strict=True)]
+    for first, second in ((0, 1), (0, 0), (1, 1))[: goal.terms]:
+        symmetric = first == second
+        own = Clouds(points[first], points[second], weights[first], weights[second])
+        found, *targets = couple(own, goal, symmetric, [wanted[first], wanted[second] and not symmetric])
+        errors.append(found.marginal_error)
+        iterations.append(found.iterations)
+        for place, side in enumerate((first, second)):
+            worth, mass, to_weights = _price(found[place], goal)
+            value = value + (-0.5 if symmetric else 1.0) * (weights[side] * worth).sum(-1)
+            if symmetric and place == 1:
+                continue  # a point stands in both arguments: half the term has the gradient of one of them
+            sign = -1.0 if symmetric else 1.0
+            if wanted[side]:
+                move = (weights[side] * mass).unsqueeze(-1) * (points[side] - targets[place])
+                gradients[side] = gradients[side] + sign * move
+            gradients[side + 2] = gradients[side + 2] + sign * to_weights
+    gradients = [z if want else z.new_empty(0) for z, want in zip(gradients, wanted, strict=True)]
+    return Solution(value, torch.stack(errors).amax(0), torch.stack(iterations).amax(0), gradients)
 
 
-def _moved_apart(solution: Solution, clouds: Clouds, between: Tensor, wanted: Sequence[bool]) -> Solution:
-    """The solution where the centres of the clouds are not at one place."""
-    gradients = list(solution.gradients)
-    for i, sign in ((0, 1.0), (1, -1.0)):
-        if wanted[i]:
-            gradients[i] = gradients[i] + sign * clouds[i + 2].unsqueeze(-1) * between
-        if wanted[i + 2]:
-            gradients[i + 2] = gradients[i + 2] + sign * (clouds[i] @ between.mT).squeeze(-1)
-    return solution._replace(value=solution.value + between.square().sum((-2, -1)) / 2, gradients=gradients)
-
-
-def check_finite(x: Tensor, y: Tensor) -> None:
-    """Raise ``ValueError`` unless the squares of all points are finite."""
-    for name, z in (("x", x), ("y", y)):
-        if not math.isfinite(float(torch.linalg.vector_norm(z))):
-            raise ValueError(f"{name} holds NaN, infinity or values whose squares overflow; expected finite points.")
+def couple_small(clouds: Clouds, goal: Goal, symmetric: bool, targets: Sequence[bool]) -> Coupling:
+    """Solve P problems with their cost matrices: a :data:`pkdot.transport.problem.Couple`."""
+    x, y, a, b = clouds
+    cost = half_squared_distances(x, y)
+    found = solve(cost, a, b, goal, symmetric=symmetric)
+    density = ((found.f.unsqueeze(-1) + found.g.unsqueeze(-2) - cost) / goal.eps).clamp_(min=SMALLEST_EXPONENT).exp_()
+    empty = x.new_empty(0)
+    return Coupling(
+        found,
+        (density @ (b.unsqueeze(-1) * y)) / (density @ b.unsqueeze(-1)) if targets[0] else empty,
+        (density.mT @ (a.unsqueeze(-1) * x)) / (density.mT @ a.unsqueeze(-1)) if targets[1] else empty,
+    )
 
 
 def finest(z: Tensor) -> Tensor:
@@ -73,59 +84,9 @@ def half_squared_distances(x: Tensor, y: Tensor) -> Tensor:
     return (squares_x.unsqueeze(-1) + squares_y.unsqueeze(-2) - x @ y.mT).clamp(min=0.0)
 
 
-def _term(clouds: Clouds, goal: Goal, wanted: Sequence[bool], *, symmetric: bool) -> Solution:
-    x, y, a, b = clouds
-    settings = Settings(goal.blur**2, goal.tol, goal.max_iter, x.dtype, rho=goal.reach**2)
-    couple = _couple_small if is_small(x.shape[1], y.shape[1]) else couple_large
-    coupling = couple(clouds, settings, symmetric, wanted[:2])
-    (value_a, mass_a, to_a), (value_b, mass_b, to_b) = (_price(f, settings) for f in (coupling.f, coupling.g))
-    gradients = [
-        (a * mass_a).unsqueeze(-1) * (x - coupling.targets_of_x) if wanted[0] else x.new_empty(0),
-        (b * mass_b).unsqueeze(-1) * (y - coupling.targets_of_y) if wanted[1] else y.new_empty(0),
-        to_a if wanted[2] else a.new_empty(0),
-        to_b if wanted[3] else b.new_empty(0),
-    ]
-    value = (a * value_a).sum(-1) + (b * value_b).sum(-1)
-    return Solution(value, coupling.marginal_error, coupling.iterations, gradients)
-
-
-def _price(f: Tensor, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
+def _price(f: Tensor, goal: Goal) -> tuple[Tensor, Tensor, Tensor]:
     """What a potential says: the dual value, the mass that is moved, and the gradient in the weights."""
-    if math.isinf(settings.rho):
+    if goal.balanced:
         return f, torch.ones_like(f), f
-    mass = (-f / settings.rho).exp()
-    destroyed = -(-f / settings.rho).expm1()
-    return (
-        (settings.rho + settings.eps / 2) * destroyed,
-        mass,
-        (settings.rho + settings.eps) * destroyed - settings.eps / 2,
-    )
-
-
-def _minus_half(whole: Solution, own: Solution, first: int) -> Solution:
-    """Subtract half a self term; its point stands in both its arguments, so that half its gradient is that of one."""
-    gradients = list(whole.gradients)
-    for place, part in ((first, own.gradients[0]), (first + 2, own.gradients[2])):
-        gradients[place] = gradients[place] - part
-    return Solution(
-        whole.value - own.value / 2,
-        torch.maximum(whole.marginal_error, own.marginal_error),
-        torch.maximum(whole.iterations, own.iterations),
-        gradients,
-    )
-
-
-def _couple_small(clouds: Clouds, settings: Settings, symmetric: bool, targets: Sequence[bool]) -> Coupling:
-    x, y, a, b = clouds
-    cost = half_squared_distances(x, y)
-    f, g, error, iterations = (solve_symmetric if symmetric else solve)(cost, a, b, settings)
-    density = ((f.unsqueeze(-1) + g.unsqueeze(-2) - cost) / settings.eps).clamp_(min=SMALLEST_EXPONENT).exp_()
-    empty = x.new_empty(0)
-    return Coupling(
-        f,
-        g,
-        error,
-        iterations,
-        (density @ (b.unsqueeze(-1) * y)) / (density @ b.unsqueeze(-1)) if targets[0] else empty,
-        (density.mT @ (a.unsqueeze(-1) * x)) / (density.mT @ a.unsqueeze(-1)) if targets[1] else empty,
-    )
+    mass, destroyed = (-f / goal.rho).exp(), -(-f / goal.rho).expm1()
+    return (goal.rho + goal.eps / 2) * destroyed, mass, (goal.rho + goal.eps) * destroyed - goal.eps / 2

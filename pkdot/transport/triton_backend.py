@@ -16,17 +16,11 @@ import importlib.util
 import os
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from pkdot.transport import torch_backend
 from pkdot.transport.problem import Clouds, Goal, Solution
-from pkdot.transport.torch_backend import check_finite
-
-if TYPE_CHECKING:
-    from pkdot.transport.kernels.triton_streaming import Side
 
 # Why the kernels do not run here, once that is known: nobody waits for a compiler that fails a second time.
 _failures: list[Exception] = []
@@ -42,8 +36,11 @@ def divergence(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
     """Divergences of P balanced problems: a :data:`pkdot.transport.problem.Backend`."""
     from pkdot.transport.kernels.triton_small import LARGEST
 
-    small = max(clouds.x.shape[1], clouds.y.shape[1]) <= LARGEST
-    return _small(clouds, goal, wanted) if small else _large(clouds, goal, wanted)
+    if max(clouds.x.shape[1], clouds.y.shape[1]) <= LARGEST:
+        return _small(clouds, goal, wanted)
+    from pkdot.transport.kernels.triton_streaming import couple_streamed
+
+    return torch_backend.divergence(clouds, goal, wanted, couple_streamed)
 
 
 def divergence_or_torch(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
@@ -88,60 +85,3 @@ def _small(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
     values = terms.values
     value = values[0] - values[1:].sum(0) / 2 if goal.terms > 1 else values[0]
     return Solution(value, terms.errors.amax(0), terms.iterations.amax(0).long(), gradients)
-
-
-def _large(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
-    from pkdot.transport.kernels.triton_streaming import side, solve_large, solve_large_symmetric
-
-    centres = [w.double().unsqueeze(-2) @ z.double() for z, w in zip(clouds[:2], clouds[2:], strict=True)]
-    sides = [
-        side(((z.double() - centre) / goal.blur).float().contiguous(), w.float().contiguous())
-        for z, w, centre in zip(clouds[:2], clouds[2:], centres, strict=True)
-    ]
-    check_finite(sides[0].points, sides[1].points)
-    # Balanced transport sees a shift of one cloud in its mean alone.
-    between = (centres[0] - centres[1]) / goal.blur
-    terms = [solve_large(sides[0], sides[1], goal.tol, goal.max_iter)]
-    terms += [solve_large_symmetric(z, goal.tol, goal.max_iter) for z in sides[: goal.terms - 1]]
-    value = between.square().sum((-2, -1)) / 2
-    for term, of_f, of_g, sign in zip(terms, (0, 0, 1), (1, 0, 1), (1.0, -0.5, -0.5), strict=False):
-        for potential, of in ((term.f, of_f), (term.g, of_g)):
-            value = value + sign * (sides[of].weight.double() * potential).sum(-1)
-    gradients = [clouds.x.new_empty(0)] * 4
-    for own in (0, 1):
-        of_own = wanted[own], wanted[own + 2]
-        self_potential = terms[own + 1].f if goal.terms > own + 1 else None
-        gradients[own], gradients[own + 2] = _gradients(
-            sides, own, (terms[0].f, terms[0].g), self_potential, between.float(), goal.blur, of_own
-        )
-    errors, iterations = (torch.stack([term[i] for term in terms]).amax(0) for i in (2, 3))
-    return Solution(value * goal.blur**2, errors, iterations, gradients)
-
-
-def _gradients(
-    sides: "Sequence[Side]",
-    own: int,
-    potentials: Sequence[Tensor],
-    self_potential: Tensor | None,
-    between: Tensor,
-    blur: float,
-    wanted: Sequence[bool],
-) -> tuple[Tensor, Tensor]:
-    """The gradients in the points and in the weights of one side."""
-    from pkdot.transport.kernels.triton_streaming import softmin, softmin_and_targets
-
-    here, there, sign = sides[own], sides[1 - own], 1 - 2 * own
-    in_points = in_weights = here.points.new_empty(0)
-    if wanted[0]:
-        targets = softmin_and_targets(here, there, potentials[1 - own])[1]
-        # The self term's point less its targets: the point is that of the cross term.
-        held = here.points if self_potential is None else softmin_and_targets(here, here, self_potential)[1]
-        in_points = (blur * here.weight.unsqueeze(-1)) * (held - targets + sign * between)
-    if wanted[1]:
-        potential = potentials[own]
-        if own == 1:
-            # What the potential is where there is no weight, the sweeps do not say.
-            potential = torch.where(here.weight > 0, potential, softmin(here, there, potentials[0]))
-        potential = potential + sign * (here.points @ between.mT).squeeze(-1)
-        in_weights = blur**2 * (potential if self_potential is None else potential - self_potential)
-    return in_points, in_weights

@@ -7,6 +7,7 @@ are y; with y as values too, its result is where the plan takes x. Columns are r
 Points are in units of the blur and potentials in units of eps. Import this module where triton is installed.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,19 +15,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pkdot.transport.problem import centred, marginal_error
-from pkdot.transport.solvers.anderson import Anderson
+from pkdot.transport.constants import MARGIN, TRITON_ANNEALING, TRITON_FLOOR, TRITON_FLOOR_OF_RANGE
+from pkdot.transport.problem import Clouds, Coupling, Goal, check_finite
+from pkdot.transport.solvers.sweeps import annealed, centred, iterate
 
 PRECISION = "ieee"
 """Of inner products. Exponents are costs: the ten bits of TF32 would not do, three products of it ("tf32x3") may."""
-_MEMORY = 6
-_LOST = 4.0
-_RELAXATION = 2.0 / 3.0
-# Costs that span less need no annealing; others begin where they span this, and the temperature falls by this factor.
-_NARROW_RANGE, _FIRST_RANGE, _COOLING = 256.0, 64.0, 1.5
-# The gradient is first order in the marginal error, where the value is second order: aim beyond the tolerance, as far
-# as single precision goes.
-_MARGIN, _FLOOR, _FLOOR_OF_RANGE = 10.0, 2e-6, 1e-8
 # Sweeps between two looks at the error: each look waits for the GPU.
 _PATIENCE = 4
 # Coordinates of a target that one program computes, and of a point that it reads at once.
@@ -98,15 +92,6 @@ class Side(NamedTuple):
     log_weight: Tensor
 
 
-class Potentials(NamedTuple):
-    """Of one term: f ``(P, N)``, g ``(P, M)`` (nothing where there is no weight), errors and sweeps ``(P,)``."""
-
-    f: Tensor
-    g: Tensor
-    error: Tensor
-    iterations: Tensor
-
-
 def side(points: Tensor, weight: Tensor) -> Side:
     """What the soft minima need of a cloud."""
     return Side(points, points.square().sum(-1) / 2, weight, weight.log())
@@ -140,61 +125,55 @@ def _launch(x: Side, y: Side, g: Tensor, scale: float, *, targets: bool) -> tupl
     return normalisers, means
 
 
-def solve_large(x: Side, y: Side, tol: float, max_iter: int) -> Potentials:
-    """Potentials between two clouds, of P problems at once."""
-    iterations = torch.zeros(len(x.weight), dtype=torch.int64, device=x.weight.device)
-    widest = _widest(x, y)
-    aim = _aim(tol, widest)
-    g = best = _annealed(x, y, widest)
-    least_error = torch.full_like(x.weight[:, 0], torch.inf)
-    anderson, follows = Anderson(g, _MEMORY), torch.zeros_like(iterations, dtype=torch.bool)
-    for sweep in range(1, max_iter + 1):
-        residual = torch.where(y.weight > 0, softmin(y, x, softmin(x, y, g)) - g, 0.0)
-        error = marginal_error(y.weight, residual)
-        going = least_error > aim
-        iterations += going
-        better = going & (error < least_error)
-        lost = ~(error <= _LOST * least_error)
-        best, least_error = torch.where(better[:, None], g, best), torch.where(better, error, least_error)
-        if sweep % _PATIENCE == 0 and not bool((least_error > aim).any()):
-            break
-        step = anderson.advance(g, centred(residual, y.weight), y.weight, follows)
-        g, follows = torch.where(lost[:, None], best, step), ~lost
-    return Potentials(softmin(x, y, best), best, least_error, iterations)
+def couple_streamed(clouds: Clouds, goal: Goal, symmetric: bool, targets: Sequence[bool]) -> Coupling:
+    """Solve P balanced problems at once, in single precision: a :data:`pkdot.transport.problem.Couple`."""
+    x, y = (side((z / goal.blur).float(), w.float()) for z, w in zip(clouds[:2], clouds[2:], strict=True))
+    check_finite(x.points, y.points)
+    # No cost of any problem is above.
+    widest = float((_radius(x) + _radius(y)).amax()) ** 2 / 2
+    aim = max(goal.tol / MARGIN, min(goal.tol, TRITON_FLOOR + TRITON_FLOOR_OF_RANGE * widest))
+    softmins, g = StreamedSoftmins(x, y), torch.zeros_like(y.weight)
+    if symmetric:
+        g = softmin(x, x, g) / 2
+    else:
+        g = annealed(softmins.at, g, TRITON_ANNEALING.hottest(widest), TRITON_ANNEALING.cooling)
+    found = iterate(softmins, g, y.weight, goal._replace(tol=aim), symmetric=symmetric, patience=_PATIENCE)
+    f, g, empty = found.f, found.g, clouds.x.new_empty(0)
+    if not symmetric and bool((y.weight == 0).any()):
+        # What the potential is where there is no weight, the sweeps do not say.
+        g = torch.where(y.weight > 0, g, softmin(y, x, f))
+    return Coupling(
+        found._replace(f=goal.eps * f.double(), g=goal.eps * g.double()),
+        goal.blur * softmin_and_targets(x, y, g)[1].double() if targets[0] else empty,
+        goal.blur * softmin_and_targets(y, x, f)[1].double() if targets[1] else empty,
+    )
 
 
-def solve_large_symmetric(x: Side, tol: float, max_iter: int) -> Potentials:
-    """The potential between a cloud and itself, of P problems at once."""
-    iterations = torch.zeros(len(x.weight), dtype=torch.int64, device=x.weight.device)
-    aim = _aim(tol, _widest(x, x))
-    g = softmin(x, x, torch.zeros_like(x.weight)) / 2
-    for sweep in range(1, max_iter + 1):
-        f = softmin(x, x, g)
-        error = marginal_error(x.weight, f - g)
-        going = error > aim
-        iterations += going
-        if sweep == max_iter or (sweep % _PATIENCE == 0 and not bool(going.any())):
-            break
-        g = torch.where(going[:, None], g + _RELAXATION * (f - g), g)
-    return Potentials(f, g, error, iterations.clamp(min=1))
+class StreamedSoftmins:
+    """The soft minima of P problems, tile by tile."""
+
+    def __init__(self, x: Side, y: Side) -> None:
+        self._x, self._y = x, y
+
+    def over_columns(self, g: Tensor, scale: float = 1.0) -> Tensor:
+        """``(P, M)`` potential g to f ``(P, N)``, at temperature ``1 / scale``."""
+        return softmin(self._x, self._y, g, scale)
+
+    def over_rows(self, f: Tensor, scale: float = 1.0) -> Tensor:
+        """``(P, N)`` potential f to g ``(P, M)``, at temperature ``1 / scale``."""
+        # A point without weight may lie far away, and would lead the extrapolation astray.
+        return torch.where(self._y.weight > 0, softmin(self._y, self._x, f, scale), 0.0)
+
+    def at(self, g: Tensor, temperature: float) -> Tensor:
+        """One sweep of the annealing."""
+        scale = 1 / temperature
+        return temperature * centred(self.over_rows(self.over_columns(scale * g, scale), scale), self._y.weight)
+
+    def keep(self, problems: Tensor) -> None:
+        """Go on with these problems only."""
+        self._x, self._y = (Side(*(z[problems] for z in kept)) for kept in (self._x, self._y))
 
 
-def _widest(x: Side, y: Side) -> float:
-    """No cost of any problem is above."""
-    lengths = [torch.where(z.weight > 0, z.half_squares, 0.0).amax(-1).mul(2).sqrt() for z in (x, y)]
-    return float((lengths[0] + lengths[1]).amax()) ** 2 / 2
-
-
-def _aim(tol: float, widest: float) -> float:
-    return max(tol / _MARGIN, min(tol, _FLOOR + _FLOOR_OF_RANGE * widest))
-
-
-def _annealed(x: Side, y: Side, widest: float) -> Tensor:
-    """The first potential: that of a temperature that falls from where the costs span a narrow range."""
-    g = torch.zeros_like(y.weight)
-    scale = _FIRST_RANGE / widest if widest > _NARROW_RANGE else 1.0
-    while scale < 1.0:
-        g = centred(softmin(y, x, softmin(x, y, g, scale), scale), y.weight)
-        warmer, scale = scale, min(1.0, scale * _COOLING)
-        g = g * (scale / warmer)
-    return g
+def _radius(z: Side) -> Tensor:
+    """``(P,)`` lengths of the longest points that have weight."""
+    return torch.where(z.weight > 0, z.half_squares, 0.0).amax(-1).mul(2).sqrt()

@@ -1,1 +1,1 @@
-"""The solvers of the torch backend: Sinkhorn's and Newton's iterations, with a cost matrix and without one."""
+"""The mathematics of the torch backend: one loop of sweeps, Newton's steps, and where soft minima come from."""

@@ -1,10 +1,9 @@
-"""Anderson acceleration of a fixed-point iteration, for a batch of independent problems."""
+"""Anderson's extrapolation of a fixed-point iteration, for a batch of independent problems."""
 
 import torch
 from torch import Tensor
 
-# In units of eps: logarithms of scalings.
-_LONGEST_CORRECTION = 30.0
+from pkdot.transport.constants import LONGEST_CORRECTION, MEMORY
 
 
 class Anderson:
@@ -16,42 +15,37 @@ class Anderson:
 
     Args:
         start: ``(P, M)``, the first points.
-        memory: differences kept.
     """
 
-    def __init__(self, start: Tensor, memory: int) -> None:
-        self._moves = start.new_zeros(start.shape[0], memory, start.shape[1])
+    def __init__(self, start: Tensor) -> None:
+        self._moves = start.new_zeros(start.shape[0], MEMORY, start.shape[1])
         self._changes = torch.zeros_like(self._moves)
         self._point = self._residual = start
         self._slot = 0
+        # Differences become almost parallel near the solution: the ridge keeps the system solvable.
         self._ridge = 1e3 * torch.finfo(start.dtype).eps ** 1.25
 
     def advance(self, point: Tensor, residual: Tensor, weight: Tensor, follows: Tensor) -> Tensor:
-        """The next points.
+        """The next points ``(P, M)`` after ``point``, from where ``residual`` is the plain step.
 
-        Args:
-            point: ``(P, M)``.
-            residual: ``(P, M)``, the plain step from ``point``.
-            weight: ``(P, M)``, how much a coordinate of the residual counts.
-            follows: ``(P,)`` bool; False where ``point`` does not continue the last one of the same iteration: that
-                problem forgets its past, and its step is the plain one.
+        ``weight`` ``(P, M)`` says how much a coordinate of the residual counts. Where ``follows`` ``(P,)`` is False the
+        point does not continue the last one: that problem forgets its past, and takes the plain step.
         """
         self._moves[:, self._slot] = point - self._point
         self._changes[:, self._slot] = residual - self._residual
         self._moves *= follows[:, None, None]
         self._changes *= follows[:, None, None]
         self._point, self._residual = point, residual
-        self._slot = (self._slot + 1) % self._moves.shape[1]
+        self._slot = (self._slot + 1) % MEMORY
 
         weighted = self._changes * weight.unsqueeze(-2)
         gram = weighted @ self._changes.mT
         scale = gram.diagonal(dim1=-2, dim2=-1).sum(-1)
         ridge = self._ridge * scale + torch.finfo(gram.dtype).tiny
-        gram = gram + torch.diag_embed(ridge.unsqueeze(-1).expand(-1, gram.shape[-1]))
+        gram = gram + torch.diag_embed(ridge.unsqueeze(-1).expand(-1, MEMORY))
         coefficients = torch.linalg.solve_ex(gram, weighted @ residual.unsqueeze(-1))[0]
         correction = ((self._moves + self._changes).mT @ coefficients).squeeze(-1)
-        # Where the correction is long, or not a number, the model of the last points does not hold.
-        trusted = correction.abs().amax(-1, keepdim=True) <= _LONGEST_CORRECTION
+        trusted = correction.abs().amax(-1, keepdim=True) <= LONGEST_CORRECTION
         return point + residual - torch.where(trusted, correction, 0.0)
 
     def keep(self, problems: Tensor) -> None:

@@ -1,4 +1,4 @@
-r"""Newton's method for Sinkhorn's equations: the potentials of a batch of small problems, to many digits.
+r"""Newton's method for Sinkhorn's equations: the potentials of a batch of small balanced problems, to many digits.
 
 One sweep maps :math:`g` to :math:`g + r`. Near the solution the next sweeps shrink the residual by the same matrix,
 
@@ -16,72 +16,63 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pkdot.transport.problem import Potentials, Settings, Solved, centred, marginal_error
-from pkdot.transport.solvers.softmin import SMALLEST_EXPONENT, Softmin
+from pkdot.transport.constants import SMALLEST_EXPONENT
+from pkdot.transport.problem import Goal, Point, Potentials, Solved
+from pkdot.transport.solvers.matrix import MatrixProblems
+from pkdot.transport.solvers.sweeps import centred, marginal_error, where
 
 _FIRST_DAMPING, _LEAST_DAMPING = 1e-2, 1e-8
 _RELAX, _TIGHTEN = 0.1, 4.0
 
 
-class _Point(NamedTuple):
-    """Where P problems are, in units of eps: potentials, the sweep's result, and how good that is."""
+class _State(NamedTuple):
+    """Where P problems are, what a sweep makes of it, and how good that is."""
 
     f: Tensor
     g: Tensor
     g_next: Tensor
+    error: Tensor
     transition: Tensor
     value: Tensor
-    error: Tensor
 
 
-def newton_steps(cost: Tensor, a: Tensor, b: Tensor, start: Tensor, settings: Settings) -> Potentials:
-    """Potentials of P problems from a start for ``g``; arguments: :func:`pkdot.transport.solvers.sinkhorn.solve`."""
-    cost = cost / settings.eps
-    softmin = Softmin(cost, a.shape[0])
-    solved = Solved(a, b)
-    point = _evaluate(softmin, cost, a, b, start / settings.eps)
-    damping = torch.full_like(point.value, _FIRST_DAMPING)
-
-    for step in range(1, settings.max_iter + 1):
-        finished = point.error <= settings.tol if step < settings.max_iter else torch.ones_like(damping).bool()
-        if finished.any():
-            keep = solved.store(point.f, point.g_next, point.error, finished, step)
+def newton_steps(problems: MatrixProblems, start: Tensor, goal: Goal) -> Potentials:
+    """Potentials of P problems from a start for ``g``, all in units of eps."""
+    state = _evaluate(problems, start)
+    damping, solved = torch.full_like(state.value, _FIRST_DAMPING), Solved()
+    for step in range(1, goal.max_iter + 1):
+        # Both results of a sweep are at hand: the later one starts the next temperature better.
+        point = Point(state.f, state.g_next, state.error)
+        keep = solved.store(point, ~(state.error > (goal.tol if step < goal.max_iter else torch.inf)), step)
+        if keep is not None:
             if not keep.numel():
                 break
-            softmin.keep(keep)
-            cost = cost if cost.shape[0] == 1 else cost[keep]
-            a, b, damping, point = a[keep], b[keep], damping[keep], _Point(*(z[keep] for z in point))
-
-        trial = _evaluate(softmin, cost, a, b, centred(point.g + _damped_step(point, a, b, damping), b))
-        rounding = 1e-13 * (1 + point.value.abs())
+            problems.keep(keep)
+            damping, state = damping[keep], _State(*(z[keep] for z in state))
+        trial = _evaluate(problems, centred(state.g + _damped_step(state, problems, damping), problems.b))
+        rounding = 1e-13 * (1 + state.value.abs())
         # Where the value cannot tell, the error does; where it can, a smaller error alone would lead in circles.
-        gain = trial.value - point.value
-        accepted = (gain > rounding) | ((gain >= -rounding) & (trial.error < point.error))
+        gain = trial.value - state.value
+        accepted = (gain > rounding) | ((gain >= -rounding) & (trial.error < state.error))
         damping = (damping * torch.where(accepted, _RELAX, _TIGHTEN)).clamp(_LEAST_DAMPING, 1.0)
-        point = _Point(*(_where(accepted, new, old) for new, old in zip(trial, point, strict=True)))
-    return solved.potentials(settings.eps)
+        state = _State(*where(accepted, trial, state))
+    return solved.potentials
 
 
-def _evaluate(softmin: Softmin, cost: Tensor, a: Tensor, b: Tensor, g: Tensor) -> _Point:
-    log_b = b.log()
-    f = softmin.over_columns(g, log_b)
-    g_next = softmin.over_rows(f, a.log())
-    transition = (f.unsqueeze(-1) + (g + log_b).unsqueeze(-2) - cost).clamp_(min=SMALLEST_EXPONENT).exp_()
-    value = (a * f).sum(-1) + (b * g).sum(-1)
-    return _Point(f, g, g_next, transition, value, marginal_error(b, g_next - g))
+def _evaluate(problems: MatrixProblems, g: Tensor) -> _State:
+    a, b, f = problems.a, problems.b, problems.over_columns(g)
+    g_next = problems.over_rows(f)
+    exponents = f.unsqueeze(-1) + (g + b.log()).unsqueeze(-2) - problems.cost
+    transition, value = exponents.clamp_(min=SMALLEST_EXPONENT).exp_(), (a * f).sum(-1) + (b * g).sum(-1)
+    return _State(f, g, g_next, marginal_error(b, g_next - g), transition, value)
 
 
-def _damped_step(point: _Point, a: Tensor, b: Tensor, damping: Tensor) -> Tensor:
-    sweep = centred(point.g_next - point.g, b)
+def _damped_step(state: _State, problems: MatrixProblems, damping: Tensor) -> Tensor:
+    plain, a = centred(state.g_next - state.g, problems.b), problems.a.unsqueeze(-1)
     # In the basis scaled by sqrt(c) the matrix is symmetric: I - (1 - damping) H^T H.
-    root = (point.transition.mT @ a.unsqueeze(-1)).sqrt()
-    half = point.transition * a.sqrt().unsqueeze(-1) / root.mT
+    root = (state.transition.mT @ a).sqrt()
+    half = state.transition * a.sqrt() / root.mT
     identity = torch.eye(half.shape[-1], dtype=half.dtype, device=half.device)
     factor, failed = torch.linalg.cholesky_ex(identity - (1 - damping)[:, None, None] * (half.mT @ half))
-    newton = (torch.cholesky_solve(root * sweep.unsqueeze(-1), factor) / root).squeeze(-1)
-    sound = (failed == 0) & newton.isfinite().all(-1)
-    return _where(sound, newton, sweep)
-
-
-def _where(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    return torch.where(condition.reshape(-1, *[1] * (yes.dim() - 1)), yes, no)
+    newton = (torch.cholesky_solve(root * plain.unsqueeze(-1), factor) / root).squeeze(-1)
+    return torch.where(((failed == 0) & newton.isfinite().all(-1)).unsqueeze(-1), newton, plain)

@@ -1,96 +1,87 @@
-"""Sinkhorn's sweeps: accelerated between two histograms, relaxed between a histogram and itself."""
+"""The loop of Sinkhorn's sweeps: the same for a cost matrix in memory, for large clouds and for tiles on a GPU.
+
+Potentials are in units of eps. A sweep takes g to f, the soft minimum over the columns, and f to the next g. How much
+g changes says by how much the plan's columns miss their weights.
+"""
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from pkdot.transport.problem import Potentials, Settings, Solved, centred, marginal_error
+from pkdot.transport.constants import LARGEST_EXPONENT, LOST, RELAXATION
+from pkdot.transport.problem import Goal, Point, Potentials, Softmins, Solved
 from pkdot.transport.solvers.anderson import Anderson
-from pkdot.transport.solvers.softmin import Softmin
-
-_MEMORY = 6
-_LOST = 4.0
-_RELAXATION = 2.0 / 3.0
 
 
-def accelerated_sweeps(cost: Tensor, a: Tensor, b: Tensor, start: Tensor, settings: Settings) -> Potentials:
-    """Potentials of P problems, from a start for ``g``; arguments as in :func:`pkdot.transport.solvers.sinkhorn.solve`.
+def iterate(
+    softmins: Softmins, g: Tensor, weight: Tensor, goal: Goal, *, symmetric: bool = False, patience: int = 1
+) -> Potentials:
+    """Sweep until each problem has reached its tolerance; return the best point of each.
 
-    A point much worse than the best one seen sends its problem back to that one.
+    The steps are extrapolated, or, for symmetric problems, relaxed. A problem that has converged leaves the batch:
+    its result does not depend on its neighbours, and it costs nothing more.
+
+    Args:
+        softmins: the two halves of a sweep.
+        g: ``(P, M)``, the start.
+        weight: ``(P, M)`` weights of the columns.
+        goal: tolerance, most sweeps, damping.
+        symmetric: both sides of each problem are one, and so are f and the next g.
+        patience: sweeps between two looks at the errors. Each look waits for the device.
     """
-    softmin = Softmin(cost / settings.eps, a.shape[0])
-    a, b, g = (z.to(softmin.dtype) for z in (a, b, start / settings.eps))
-    log_a, log_b = a.log(), b.log()
-    anderson = Anderson(g, _MEMORY)
-    # Where mass may be destroyed a constant is no longer free.
-    gauged = centred if settings.damping == 1.0 else _as_it_is
-    best, solved = _Best(a, b), Solved(a, b)
-    follows = torch.zeros(a.shape[0], dtype=torch.bool, device=a.device)
-
-    for sweep in range(1, settings.max_iter + 1):
-        f = settings.damping * softmin.over_columns(g, log_b)
-        g_next = settings.damping * softmin.over_rows(f, log_a)
-        residual = g_next - g
-        error = marginal_error(b, residual / settings.damping)
-        best.update(f, g_next, error)
-
-        finished = best.error <= settings.tol if sweep < settings.max_iter else torch.ones_like(follows)
-        if finished.any():
-            keep = solved.store(best.f, best.g, best.error, finished, sweep)
-            if not keep.numel():
-                break
-            for part in (softmin, anderson, best):
-                part.keep(keep)
-            log_a, log_b, b, follows = log_a[keep], log_b[keep], b[keep], follows[keep]
-            g, residual, error = g[keep], residual[keep], error[keep]
-
-        lost = ~(error <= _LOST * best.error)
-        g = anderson.advance(g, gauged(residual, b), b, follows & ~lost)
-        g = gauged(torch.where(lost.unsqueeze(-1), best.g, g), b)
+    anderson, solved, best = None if symmetric else Anderson(g), Solved(), None
+    follows = torch.zeros(g.shape[0], dtype=torch.bool, device=g.device)
+    for sweep in range(1, goal.max_iter + 1):
+        f = _damped(softmins.over_columns(g), goal)
+        residual = (f if symmetric else _damped(softmins.over_rows(f), goal)) - g
+        point = Point(f, g, marginal_error(weight, residual / goal.damping))
+        best = point if best is None or symmetric else Point(*where(point.error < best.error, point, best))
+        if sweep % patience == 0 or sweep == goal.max_iter:
+            keep = solved.store(best, ~(best.error > (goal.tol if sweep < goal.max_iter else torch.inf)), sweep)
+            if keep is not None:
+                if not keep.numel():
+                    break
+                softmins.keep(keep)
+                point, best = (Point(*(z[keep] for z in kept)) for kept in (point, best))
+                g, residual, weight, follows = (z[keep] for z in (g, residual, weight, follows))
+                if anderson:
+                    anderson.keep(keep)
+        if anderson is None:
+            g = g + RELAXATION * residual
+            continue
+        # Where all mass is moved, f + c and g - c solve the same problem, and a drifting c takes the digits.
+        step = centred(residual, weight) if goal.balanced else residual
+        lost = ~(point.error <= LOST * best.error)
+        g = torch.where(lost[:, None], best.g, anderson.advance(g, step, weight, follows & ~lost))
         follows = ~lost
-    return solved.potentials(settings.eps)
+    return solved.potentials
 
 
-def relaxed_sweeps(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Potentials:
-    """Symmetric sweeps, for ``a = b``: see :func:`pkdot.transport.solvers.sinkhorn.solve_symmetric`."""
-    softmin = Softmin(cost / settings.eps, a.shape[0])
-    a = a.to(softmin.dtype)
-    log_a = a.log()
-    f = settings.damping * softmin.over_columns(torch.zeros_like(a), log_a) / 2
-    best, solved = _Best(a, a), Solved(a, a)
-
-    for sweep in range(1, settings.max_iter + 1):
-        f_next = settings.damping * softmin.over_columns(f, log_a)
-        residual = f_next - f
-        best.update(f, f_next, marginal_error(a, residual / settings.damping))
-
-        last = sweep == settings.max_iter
-        finished = torch.ones_like(best.error, dtype=torch.bool) if last else best.error <= settings.tol
-        if finished.any():
-            keep = solved.store(best.f, best.g, best.error, finished, sweep)
-            if not keep.numel():
-                break
-            for part in (softmin, best):
-                part.keep(keep)
-            log_a, a, f, residual = log_a[keep], a[keep], f[keep], residual[keep]
-        f = f + _RELAXATION * residual
-    return solved.potentials(settings.eps)
+def annealed(at: Callable[[Tensor, float], Tensor], g: Tensor, hottest: float, cooling: float) -> Tensor:
+    """The start of a problem: each temperature, in units of eps, starts from the potential of the one before."""
+    temperature = hottest
+    while temperature > 1.0:
+        g = at(g, temperature)
+        temperature /= cooling
+    return g
 
 
-def _as_it_is(potential: Tensor, weight: Tensor) -> Tensor:
-    return potential
+def where(condition: Tensor, yes: Sequence[Tensor], no: Sequence[Tensor]) -> list[Tensor]:
+    """For each problem one of two values of everything."""
+    shapes = [condition, condition[:, None], condition[:, None, None]]
+    return [torch.where(shapes[old.dim() - 1], new, old) for new, old in zip(yes, no, strict=True)]
 
 
-class _Best:
-    """The best point of each problem so far."""
+def marginal_error(weight: Tensor, residual: Tensor) -> Tensor:
+    """L1 distance of the plan's columns from ``weight``, which they miss by the factor ``exp(-residual)``."""
+    return (weight * (-residual).clamp(max=LARGEST_EXPONENT).expm1().abs()).sum(-1)
 
-    def __init__(self, a: Tensor, b: Tensor) -> None:
-        self.f, self.g, self.error = torch.zeros_like(a), torch.zeros_like(b), torch.full_like(a[:, 0], torch.inf)
 
-    def update(self, f: Tensor, g: Tensor, error: Tensor) -> None:
-        better = error < self.error
-        self.f = torch.where(better.unsqueeze(-1), f, self.f)
-        self.g = torch.where(better.unsqueeze(-1), g, self.g)
-        self.error = torch.where(better, error, self.error)
+def centred(potential: Tensor, weight: Tensor) -> Tensor:
+    """The potential with mean 0."""
+    return potential - (weight * potential).sum(-1, keepdim=True)
 
-    def keep(self, problems: Tensor) -> None:
-        self.f, self.g, self.error = self.f[problems], self.g[problems], self.error[problems]
+
+def _damped(potential: Tensor, goal: Goal) -> Tensor:
+    return potential if goal.balanced else goal.damping * potential

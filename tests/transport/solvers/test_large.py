@@ -1,11 +1,13 @@
 """Clouds beyond Newton's reach: one kernel matrix at a time."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
 from pkdot import anchor_clouds, sinkhorn_divergence
-from pkdot.transport.problem import Clouds, Settings
+from pkdot.transport.problem import Clouds, Goal
 from pkdot.transport.solvers.large import couple_large
 
 
@@ -78,8 +80,7 @@ def test_the_best_point_is_returned_when_iterations_run_out() -> None:
     weights = torch.full((1, 20), 1 / 20, dtype=torch.float64)
     errors = []
     for max_iter in (1, 3, 10, 30):
-        settings = Settings(1e-4, 1e-12, max_iter, torch.float64)
-        errors.append(
-            couple_large(Clouds(x, y, weights, weights), settings, False, [False, False]).marginal_error.item()
-        )
+        goal = Goal(1e-2, math.inf, 1e-12, max_iter)
+        found = couple_large(Clouds(x, y, weights, weights), goal, False, [False, False])
+        errors.append(found.potentials.marginal_error.item())
     assert errors == sorted(errors, reverse=True)
