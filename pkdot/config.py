@@ -15,15 +15,24 @@ from pkdot.names import listed, names_in
 
 
 @dataclass
+class BioVidConfig:
+    """Settings of BioVid and of its synthetic twin; other data sets ignore them."""
+
+    levels: Annotated[Literal["binary", "ordinal"], arg(aliases=["--levels", "--data.levels"])] = "binary"
+    """Target: "binary" classifies BL1 against PA4; "ordinal" is BL1 < PA1 < PA2 < PA3 < PA4."""
+    part: Annotated[Literal["A", "B"], arg(aliases=["--part", "--data.part"])] = "A"
+    """Part: A has GSR, ECG and trapezius EMG; B adds two facial EMG channels."""
+
+    def __post_init__(self) -> None:
+        settle_types(self)
+
+
+@dataclass
 class DataConfig:
     """Which data to use, and how to split it."""
 
     source: Annotated[str, arg(aliases=["--data"])] = "synthetic-biovid"
     """Built-in set (synthetic-biovid, synthetic-affwild2), folder with a dataset.toml, biovid:PATH or affwild2:PATH."""
-    levels: Annotated[Literal["binary", "ordinal"], arg(aliases=["--levels"])] = "binary"
-    """BioVid only, the target: "binary" classifies BL1 against PA4; "ordinal" is BL1 < PA1 < PA2 < PA3 < PA4."""
-    part: Annotated[Literal["A", "B"], arg(aliases=["--part"])] = "A"
-    """BioVid only, the part: A has GSR, ECG and trapezius EMG; B adds two facial EMG channels."""
     frames: Annotated[int, arg(aliases=["--frames"])] = 12
     """Video: frames per clip, evenly spaced (number)."""
     image_size: Annotated[int, arg(aliases=["--image-size"])] = 48
@@ -60,6 +69,7 @@ class DataConfig:
     """Allow paths and links that lead out of the data folder; otherwise they are refused."""
     workers: Annotated[int, arg(aliases=["--workers"])] = 0
     """Processes that read samples in addition to the training process (number)."""
+    biovid: BioVidConfig = field(default_factory=BioVidConfig)
 
     def __post_init__(self) -> None:
         settle_types(self)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pkdot.config import (
+    BioVidConfig,
     DataConfig,
     DistillConfig,
     EvaluateConfig,
@@ -75,7 +76,8 @@ def test_topk_is_auto_a_number_or_a_share(topk: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [DataConfig, ModelConfig, OptimConfig, DistillConfig, RunConfig, TeacherRunConfig, StudentRunConfig]
+    "kind",
+    [BioVidConfig, DataConfig, ModelConfig, OptimConfig, DistillConfig, RunConfig, TeacherRunConfig, StudentRunConfig],
 )
 def test_defaults_are_valid(kind: Any) -> None:
     assert len(fields(kind())) > 0
@@ -99,7 +101,9 @@ def test_a_users_own_entry_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
         (DataConfig, "frames", 2.5, "a whole number"),
         (DataConfig, "frames", True, "a whole number"),
         (DataConfig, "folds", "all", "a whole number or loso"),
-        (DataConfig, "levels", "none", "binary or ordinal"),
+        (BioVidConfig, "levels", "none", "binary or ordinal"),
+        (BioVidConfig, "part", "C", "A or B"),
+        (DataConfig, "biovid", "binary", r"BioVidConfig\(levels=\.\.\.\)"),
         (DataConfig, "augment", 1, "true or false"),
         (DataConfig, "source", None, "a text"),
         (DataConfig, "source", b"name", "a text"),

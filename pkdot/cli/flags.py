@@ -32,7 +32,7 @@ def flags_of(kind: type, group: str = "") -> dict[str, Setting]:
         marks = get_args(part.type)[1:] if get_origin(part.type) is Annotated else ()
         name = part.name.replace("_", "-")
         if is_dataclass(part.type):
-            flags |= flags_of(part.type, f"{name}.")  # type: ignore[arg-type]
+            flags |= flags_of(part.type, f"{group}{name}.")  # type: ignore[arg-type]
         elif Positional not in marks:
             setting = Setting(f"{group}{name}", part.type)
             flags |= {alias: setting for mark in marks for alias in mark.aliases or ()}

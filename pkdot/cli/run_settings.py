@@ -48,7 +48,10 @@ def _lacking(table: Mapping[str, Any], kind: type, prefix: str) -> Iterator[str]
     for setting in fields(kind):
         name, part = f"{prefix}{setting.name}", table.get(setting.name)
         if is_dataclass(hints[setting.name]):
-            yield from _lacking(part if isinstance(part, Mapping) else {}, hints[setting.name], f"{name}.")
+            # In older files the settings of a group within a section stand in the section itself.
+            beside = table if prefix else {}
+            inner = {**beside, **part} if isinstance(part, Mapping) else beside
+            yield from _lacking(inner, hints[setting.name], f"{name}.")
         elif part is None and _default(setting) is not None:
             yield name
 

@@ -11,7 +11,7 @@ than one with many folds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from pkdot.config import (
     StudentRunConfig,
 )
 from pkdot.methods import parse_method
-from pkdot.recipes import read_toml
+from pkdot.recipes import read_toml, setting_names, settings_from
 
 Settings = Mapping[str, Mapping[str, Any]]
 """Section to name to value, as a recipe has them."""
@@ -37,7 +37,7 @@ TeacherKind = Literal["privileged", "prevalent", "self"]
 
 SECTIONS = {"data": DataConfig, "model": ModelConfig, "optim": OptimConfig, "distill": DistillConfig, "run": RunConfig}
 
-OF_A_SET = ("source", "levels", "part", "folds", "fold", "split_seed")
+OF_A_SET = ("source", "biovid", "levels", "part", "folds", "fold", "split_seed")
 """Settings of data that the plan of the runs is made by: for ``[sets.NAME]`` alone."""
 OF_A_BLOCK = (*OF_A_SET, "protocol", "val", "test")
 """Settings of data that decide who is tested: the same for all that are compared with each other."""
@@ -158,11 +158,7 @@ def run_config(*settings: Settings) -> StudentRunConfig:
     for given in settings:
         for section, values in given.items():
             merged[section] |= values
-    parts: dict[str, Any] = {}
-    for section, kind in SECTIONS.items():
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in merged[section].items()}
-        parts[section] = kind(**values)
-    return StudentRunConfig(**parts)
+    return settings_from(StudentRunConfig, merged)
 
 
 def _sections(path: Path, place: str, table: Any, *, not_here: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
@@ -175,7 +171,7 @@ def _sections(path: Path, place: str, table: Any, *, not_here: Sequence[str] = (
             raise ValueError(f"{path}: {place}.{section}: expected a table of settings, got {values!r}.")
         plain = {name.replace("-", "_"): value for name, value in values.items()}
         for name in plain:
-            check_choice(f"{path}: {place}.{section}:", name, [part.name for part in fields(SECTIONS[section])])
+            check_choice(f"{path}: {place}.{section}:", name, setting_names(SECTIONS[section]))
             if section == "data" and name in not_here:
                 raise ValueError(f"{path}: {place}.data: {name} decides who is tested; expected it in [sets.NAME].")
         found[section] = plain

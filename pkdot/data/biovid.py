@@ -44,8 +44,8 @@ _ROWS = (2800, 2830)
 class BioVid:
     """Clips of people under heat pain: video is prevalent, the biosignals (``physio``) are privileged.
 
-    With ``config.levels`` "binary" the task is to classify BL1 against PA4, and clips of the other levels are left
-    out; with "ordinal" it is the scale BL1 < PA1 < PA2 < PA3 < PA4. The biosignals are in physical units. The skin
+    If ``config.biovid.levels`` is "binary", the task is to classify BL1 against PA4, and clips of other levels are left
+    out; if "ordinal", it is the scale BL1 < PA1 < PA2 < PA3 < PA4. The biosignals are in physical units. The skin
     conductance is the change since the clip's first second, because its level differs far more between people than
     it changes within a clip.
 
@@ -55,7 +55,7 @@ class BioVid:
     """
 
     def __init__(self, bounds: Bounds, folder: Path, rows: Sequence[Row], config: DataConfig, name: str):
-        classes = (LEVELS[0], LEVELS[-1]) if config.levels == "binary" else LEVELS
+        classes = (LEVELS[0], LEVELS[-1]) if config.biovid.levels == "binary" else LEVELS
         rows = [row for row in rows if row.cells["class_name"] in classes]
         if not rows:
             raise ValueError(f"{folder}: samples.csv has no sample of the classes {', '.join(classes)}.")
@@ -64,10 +64,10 @@ class BioVid:
         self.generated = ""
         self.table = rows[0].path
         self.config = config
-        self.channels = CHANNELS[config.part]
+        self.channels = CHANNELS[config.biovid.part]
         self.schema = Schema(
             name=name,
-            task=Task("classification" if config.levels == "binary" else "ordinal", ("pain",), classes),
+            task=Task("classification" if config.biovid.levels == "binary" else "ordinal", ("pain",), classes),
             modalities={
                 "video": Modality(
                     "video", (3, config.frames, config.image_size, config.image_size), config.frames / SECONDS
@@ -101,16 +101,15 @@ class BioVid:
     def read_layout(cls, path: Path, config: DataConfig, *, name: str) -> "BioVid":
         """As :meth:`open`, with a given name in the schema."""
         bounds = Bounds(folder_at(path), config.outside)
-        folder = path / f"Part{config.part}"
+        part = config.biovid.part
+        folder = path / f"Part{part}"
         folder = folder if something_at(folder) else path
         for table in (folder / "starting_point" / "samples.csv", folder / "samples.csv"):
             if something_at(table):
                 rows = read_rows(bounds.check(table), _COLUMNS, "\t")
                 _check_rows(rows)
                 return cls(bounds, folder, rows, config, name)
-        raise ValueError(
-            f"{path}: no BioVid Part {config.part} here; expected Part{config.part}/starting_point/samples.csv."
-        )
+        raise ValueError(f"{path}: no BioVid Part {part} here; expected Part{part}/starting_point/samples.csv.")
 
     def read(self, index: int) -> dict[str, Tensor]:
         """Read ``video`` uint8 ``(3, T, H, W)`` and ``physio`` float32 ``(channels, 2816)``, if their files exist."""

@@ -51,4 +51,5 @@ def memory_for(config: DataConfig) -> SampleMemory:
 
 def _what_is_read(config: DataConfig) -> tuple[object, ...]:
     """The settings that decide what sample number i is; those of splits and labels do not."""
-    return config.source, config.levels, config.part, config.frames, config.image_size, config.cache_dir
+    biovid = config.biovid
+    return config.source, biovid.levels, biovid.part, config.frames, config.image_size, config.cache_dir

@@ -1,12 +1,13 @@
 """Evaluating the selected model of a finished run again, on a split of its own data set or of another."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from pkdot.checks import check_type
 from pkdot.config import DataConfig, EvaluateConfig, OptimConfig
 from pkdot.data.loader import Loader
 from pkdot.data.study import Study, check_schema, open_study
+from pkdot.recipes import setting_names, settings_from
 from pkdot.students import STUDENTS
 from pkdot.teachers import TEACHERS
 from pkdot.training.device import find_device, repeatable
@@ -59,9 +60,9 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
 
 def data_config(plain: dict[str, Any], config: EvaluateConfig) -> DataConfig:
     """The data config of the run, with another source where one was asked for."""
-    known = {field.name for field in fields(DataConfig)}
+    known = setting_names(DataConfig)
     plain = {key: value for key, value in plain.items() if key in known}
-    return DataConfig(**plain | ({"source": config.data} if config.data else {}))
+    return settings_from(DataConfig, plain | ({"source": config.data} if config.data else {}))
 
 
 def _split(study: Study, name: str) -> tuple[Loader, Any]:

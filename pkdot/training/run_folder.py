@@ -253,12 +253,16 @@ def to_toml(config: TeacherRunConfig | StudentRunConfig) -> str:
     """
     plain = _without_none(asdict(config))
     plain["run"].pop("resume", None)
-    tables = {key: value for key, value in plain.items() if isinstance(value, dict)}
-    lines = [f"command = {_toml_value(COMMANDS[type(config)])}"]
-    lines += [f"{key} = {_toml_value(value)}" for key, value in plain.items() if key not in tables]
-    for name, table in tables.items():
-        lines += ["", f"[{name}]", *(f"{key} = {_toml_value(value)}" for key, value in table.items())]
+    lines = [f"command = {_toml_value(COMMANDS[type(config)])}", *_toml_lines(plain)]
     return "\n".join(lines) + "\n"
+
+
+def _toml_lines(table: dict[str, Any], path: str = "") -> list[str]:
+    lines = [f"{key} = {_toml_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            lines += ["", f"[{path}{key}]", *_toml_lines(value, f"{path}{key}.")]
+    return lines
 
 
 def _without_none(plain: dict[str, Any]) -> dict[str, Any]:

@@ -74,6 +74,16 @@ def test_a_mistake_in_a_recipe_is_blamed_on_the_recipe(tmp_path: Path, content: 
         student("--recipe", str(tmp_path / "mine.toml"))
 
 
+def test_the_settings_of_biovid_are_read_by_their_new_and_their_old_names(tmp_path: Path) -> None:
+    new = student("--data.biovid.levels", "ordinal", "--data.biovid.part", "B")
+    assert (new.data.biovid.levels, new.data.biovid.part) == ("ordinal", "B")
+    for flags in ("--levels ordinal --part B", "--data.levels ordinal --data.part=B"):
+        assert student(*flags.split()) == new
+    for table in ("[data]\nlevels = 'ordinal'\npart = 'B'\n", "[data.biovid]\nlevels = 'ordinal'\npart = 'B'\n"):
+        (tmp_path / "recipe.toml").write_text(table)
+        assert student("--recipe", str(tmp_path / "recipe.toml")) == new
+
+
 def test_settings_that_are_not_set_are_not_written_and_the_word_none_is_read(tmp_path: Path) -> None:
     # Runs of older versions hold label_seed = "None".
     assert "None" not in to_toml(StudentRunConfig())

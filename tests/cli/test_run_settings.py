@@ -38,6 +38,14 @@ def test_a_config_that_was_cut_anywhere_is_not_resumed(run: Path) -> None:
             read("--resume", run)
 
 
+def test_a_config_from_before_there_were_groups_within_a_section_is_resumed(run: Path) -> None:
+    path = run / "config.toml"
+    old = path.read_text().replace("\n\n[data.biovid]", "")
+    assert "biovid" not in old
+    path.write_text(old)
+    assert read("--resume", run) == replace(CONFIG, run=replace(CONFIG.run, resume=run))
+
+
 def test_an_emptied_config_is_not_resumed_nor_repeated(run: Path) -> None:
     for text in ("", "\n", "# nothing\n"):
         (run / "config.toml").write_text(text)

@@ -14,6 +14,7 @@ from pkdot.data import open_dataset
 from pkdot.data.batch import MultimodalDataset
 from pkdot.data.biovid import BioVid
 from pkdot.data.synthetic.biovid import SyntheticBioVidSpec, write_synthetic_biovid
+from pkdot.recipes import settings_from
 
 SMALL = {"frames": 4, "image_size": 16}
 
@@ -31,7 +32,7 @@ def root(original, tmp_path):
 
 
 def open_at(root, **settings):
-    return BioVid.open(root, DataConfig(**{**SMALL, **settings}))
+    return BioVid.open(root, settings_from(DataConfig, {**SMALL, **settings}))
 
 
 def signal_file(root, record):

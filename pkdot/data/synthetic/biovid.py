@@ -149,7 +149,7 @@ class SyntheticBioVid:
 
     @classmethod
     def open(cls, path: Path | None, config: DataConfig) -> BioVid:
-        """Open the set of ``config.part`` and ``config.levels``; make it if the cache does not have it.
+        """Open the set of ``config.biovid``; make it if the cache does not have it.
 
         Raises:
             ValueError: a path was given, or the cache cannot be written.
@@ -167,11 +167,13 @@ class SyntheticBioVid:
 def default_spec(config: DataConfig) -> SyntheticBioVidSpec:
     """The spec of the set that a config asks for. No set takes more than 100 MB, or 20 s on one core.
 
-    >>> default_spec(DataConfig(levels="ordinal")).per_class
+    >>> from pkdot.config import BioVidConfig
+    >>> default_spec(DataConfig(biovid=BioVidConfig(levels="ordinal"))).per_class
     4
     """
     per_class = {("A", "binary"): 10, ("B", "binary"): 8, ("A", "ordinal"): 4, ("B", "ordinal"): 3}
-    return SyntheticBioVidSpec(per_class=per_class[config.part, config.levels], levels=config.levels, part=config.part)
+    part, levels = config.biovid.part, config.biovid.levels
+    return SyntheticBioVidSpec(per_class=per_class[part, levels], levels=levels, part=part)
 
 
 def _generator(spec: SyntheticBioVidSpec, *key: int) -> np.random.Generator:

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pkdot.config import DataConfig
+from pkdot.config import BioVidConfig, DataConfig
 from pkdot.data.biovid import LEVELS, BioVid
 from pkdot.data.synthetic import biovid as synthetic_biovid
 from pkdot.data.synthetic.biovid import (
@@ -163,7 +163,7 @@ def test_both_modalities_together_tell_most_and_video_alone_least():
 
 
 def test_the_cached_set_is_made_once_and_read_like_the_real_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(synthetic_biovid, "default_spec", lambda config: replace(TINY, part=config.part))
+    monkeypatch.setattr(synthetic_biovid, "default_spec", lambda config: replace(TINY, part=config.biovid.part))
     config = DataConfig(cache_dir=tmp_path, frames=4, image_size=16)
     dataset = SyntheticBioVid.open(None, config)
     assert isinstance(dataset, BioVid)
@@ -178,7 +178,7 @@ def test_the_cached_set_is_made_once_and_read_like_the_real_one(tmp_path, monkey
 @pytest.mark.parametrize("part", ["A", "B"])
 @pytest.mark.parametrize("levels", ["binary", "ordinal"])
 def test_default_sets_have_enough_subjects_and_samples(part, levels):
-    spec = default_spec(DataConfig(part=part, levels=levels))
+    spec = default_spec(DataConfig(biovid=BioVidConfig(levels, part)))
     assert spec.subjects >= 36
     assert 500 <= spec.subjects * spec.per_class * len(spec.classes) <= 900
     assert len({synthetic_biovid._subject_name(spec, i, np.random.default_rng(0)) for i in range(spec.subjects)}) >= 36
