@@ -1,40 +1,56 @@
 """Pictures of what is distilled: structure matrices of teacher and student, and the plan between their clouds."""
 
-from typing import Any
-
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from pkdot.config import StudentRunConfig
 from pkdot.data.loader import Loader
 from pkdot.losses.ot import OTDistillLoss
 from pkdot.structure import anchor_clouds, cosine_structure
+from pkdot.tasks import Task
 from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.logbook import LogBook
 from pkdot.training.network import Network
 from pkdot.training.objectives import Hallucinates
+from pkdot.training.panels import Block, Matrix, blocks_of, draw
 from pkdot.training.run_folder import RunFolder
 from pkdot.transport.divergence import transport_plan
 
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
-
-SAMPLES, PANEL = 96, 288
-"""Most samples in a picture, and the side of a panel (pixels)."""
-_COLD, _MIDDLE, _WARM = (np.array(colour, dtype=float) for colour in ((33, 60, 120), (245, 243, 238), (158, 35, 40)))
+SAMPLES, RANGES = 96, 4
+"""Most samples in a picture, and into how many ranges the targets of a regression are divided."""
+SCALE = "cosine of centred embeddings"
 
 
 class StructurePictures:
     """Draws validation samples, sorted by target, as the teacher and the student arrange them.
 
-    Made before training, so that it knows the student's structure before distillation.
+    It is made before training, so that it has the untrained student's structure too. All embeddings of a network point
+    in nearly one direction before training, and every cosine would be near 1: each panel shows the cosines around the
+    mean embedding.
+
+    Args:
+        teacher: what the student learns from.
+        network: the student.
+        task: what sorts the samples.
+        validation: where the samples come from.
+        config: of the student's run.
     """
 
-    def __init__(self, teacher: FrozenTeacher, network: Network, validation: Loader, config: StudentRunConfig) -> None:
+    def __init__(
+        self, teacher: FrozenTeacher, network: Network, task: Task, validation: Loader, config: StudentRunConfig
+    ) -> None:
         self._network, self._config, self._validation = network, config, validation
         known = teacher.predict(validation)
-        order = known.target.reshape(len(known.ids), -1)[:, 0].argsort(stable=True)
+        targets = known.target.reshape(len(known.ids), -1)[:, 0]
+        (labelled,) = known.labelled.nonzero(as_tuple=True)
+        order = labelled[targets[labelled].argsort(stable=True)]
         self._rows = order[np.linspace(0, len(order) - 1, min(SAMPLES, len(order))).round().astype(int)]
+        self._blocks = target_blocks(task, targets[self._rows].tolist())
+        self._caption = (
+            f"{len(self._rows)} validation samples, sorted by {task.targets[0]}. Red: alike, blue: opposite, "
+            "both as seen from the network's mean embedding."
+        )
         self._teacher = known.embedding[self._rows]
         # An untrained T-Net refuses to answer, so a hallucinating student has no picture from before.
         self._before = None if isinstance(network.model, Hallucinates) else self._student()
@@ -43,57 +59,60 @@ class StructurePictures:
         return self._network.predict(self._validation).embedding[self._rows]
 
     def on_epoch(self, epoch: int, step: int, log: LogBook) -> None:
-        """Every ``picture_epochs`` epochs, the matrices and the plan go to TensorBoard."""
+        """Every ``picture_epochs`` epochs, the structures and the transport plan go to TensorBoard."""
         every = self._config.run.picture_epochs
         if not every or epoch % every:
             return
         student = self._student()
-        log.image("structure/teacher, student", side_by_side(self._panels(student)), step)
-        log.image("transport/plan (rows: student, columns: teacher)", heat(self._plan(student)), step)
+        structures = {"teacher": centred_structure(self._teacher), "student": centred_structure(student)}
+        log.image("structure", self._draw(structures), step)
+        if len(self._rows) < 2:
+            return  # one sample has no anchors
+        plan = {"transport plan": self._plan(student)}
+        high = float(np.log10(len(self._rows)))
+        caption = "rows: student, columns: teacher"
+        scale = "log10 of plan / uniform plan"
+        log.image("transport", draw(plan, self._blocks, low=-high, high=high, scale=scale, caption=caption), step)
 
     def on_end(self, folder: RunFolder) -> None:
-        """``structure.png``: the teacher, the student before and the student after."""
-        Image.fromarray(side_by_side(self._panels(self._student(), self._before))).save(folder.picture)
+        """``structure.png``: the teacher, the untrained student and the distilled one."""
+        structures = {"teacher": centred_structure(self._teacher)}
+        if self._before is not None:
+            structures["student, untrained"] = centred_structure(self._before)
+        structures[f"student, distilled by {self._config.distill.method}"] = centred_structure(self._student())
+        Image.fromarray(self._draw(structures)).save(folder.picture)
 
-    def _panels(self, student: Tensor, before: Tensor | None = None) -> dict[str, Pixels]:
-        embeddings = {"teacher": self._teacher, "student before": before, "student": student}
-        return {
-            name: heat(cosine_structure(embedding).numpy(), -1.0, 1.0)
-            for name, embedding in embeddings.items()
-            if embedding is not None
-        }
+    def _draw(self, structures: dict[str, Matrix]) -> Matrix:
+        return draw(structures, self._blocks, low=-1.0, high=1.0, scale=SCALE, caption=self._caption)
 
-    def _plan(self, student: Tensor) -> np.ndarray[Any, Any]:
-        """Log10 of the plan's share of the uniform plan, cut at a thousandth and at the identity's."""
+    def _plan(self, student: Tensor) -> Matrix:
+        """Log10 of the plan's ratio to the uniform plan, which is 0; its largest value is the identity's."""
         loss, rows = OTDistillLoss(), len(self._rows)
         topk = loss.settings.topk if self._config.distill.topk == "auto" else self._config.distill.topk
         select = loss.settings.select if self._config.distill.select == "auto" else self._config.distill.select
         k = max(1, round(topk * rows)) if isinstance(topk, float) else topk
         x, y = anchor_clouds(student, self._teacher, k, select=select)
         plan = transport_plan(x, y, blur=self._config.distill.blur)
-        return np.clip(np.log10(plan.numpy() * rows**2 + 1e-12), -3.0, np.log10(rows))
+        return np.log10(plan.numpy() * rows**2 + 1e-12)
 
 
-def heat(values: np.ndarray[Any, Any], low: float | None = None, high: float | None = None) -> Pixels:
-    """A matrix as a square of ``PANEL`` pixels: blue is low, white the middle, red high."""
-    low = float(values.min()) if low is None else low
-    high = float(values.max()) if high is None else high
-    share = np.clip((values - low) / max(high - low, 1e-12), 0.0, 1.0)[..., None]
-    colours = np.where(
-        share < 0.5, _COLD + (_MIDDLE - _COLD) * 2 * share, _MIDDLE + (_WARM - _MIDDLE) * (2 * share - 1)
-    )
-    image = Image.fromarray(colours.round().astype(np.uint8))
-    return np.asarray(image.resize((PANEL, PANEL), Image.Resampling.NEAREST))
+def centred_structure(embedding: Tensor) -> Matrix:
+    """The cosine similarities of ``(B, d)`` embeddings around their mean, ``(B, B)``.
+
+    >>> import torch
+    >>> centred_structure(torch.tensor([[10.0, 1.0], [10.0, -1.0]])).round(2).tolist()
+    [[1.0, -1.0], [-1.0, 1.0]]
+    """
+    return cosine_structure(embedding - embedding.mean(0)).numpy()
 
 
-def side_by_side(panels: dict[str, Pixels]) -> Pixels:
-    """Panels in a row, each under its name."""
-    margin, title = 12, 26
-    width = margin + sum(panel.shape[1] + margin for panel in panels.values())
-    canvas = Image.new("RGB", (width, PANEL + title + margin), "white")
-    draw, left = ImageDraw.Draw(canvas), margin
-    for name, panel in panels.items():
-        draw.text((left, 6), name, fill=(40, 40, 40), font=ImageFont.load_default(14))
-        canvas.paste(Image.fromarray(panel), (left, title))
-        left += panel.shape[1] + margin
-    return np.asarray(canvas)
+def target_blocks(task: Task, targets: list[float]) -> list[Block]:
+    """The blocks of samples that are sorted by target: one for each class, or four ranges of values of equal size.
+
+    >>> target_blocks(Task("classification", ("pain",), ("no", "yes")), [0.0, 0.0, 1.0])
+    [Block(name='no', rows=2), Block(name='yes', rows=1)]
+    """
+    if task.classes:
+        return blocks_of([task.classes[int(target)] for target in targets])
+    parts = [part for part in np.array_split(np.array(targets), RANGES) if len(part)]
+    return [Block(f"{part[0]:.2g} to {part[-1]:.2g}", len(part)) for part in parts]

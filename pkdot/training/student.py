@@ -127,7 +127,7 @@ def train_student(config: StudentRunConfig, study: Study, folder: RunFolder | No
             title=f"student {wanted.method}",
             metadata={"distill": asdict(wanted)},
             told={"method": wanted.method, "teacher": str(config.teacher) if config.teacher else None},
-            watcher=StructurePictures(teacher, network, validation, config) if teacher and drawn else None,
+            watcher=StructurePictures(teacher, network, task, validation, config) if teacher and drawn else None,
         )
 
     fingerprint = student_fingerprint(config, study, teacher_digest(config.teacher))

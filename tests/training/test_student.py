@@ -5,7 +5,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pkdot.training.pictures import heat
 from pkdot.training.run_folder import RunResult
 from pkdot.training.student import distill
 from pkdot.training.teacher import train_teacher
@@ -89,9 +88,3 @@ def test_few_labels_leave_unlabelled_pairs_to_distil(vectors: Path, tmp_path: Pa
     assert result.student.result["label_share"] < 0.5
     assert result.teacher is not None
     assert result.teacher.result["label_digest"] == result.student.result["label_digest"]
-
-
-def test_heat_paints_low_values_blue_and_high_ones_red() -> None:
-    pixels = heat(torch.tensor([[-1.0, 1.0]]).numpy(), -1.0, 1.0)
-    assert pixels[0, 0, 2] > pixels[0, 0, 0]
-    assert pixels[0, -1, 0] > pixels[0, -1, 2]

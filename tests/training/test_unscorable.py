@@ -29,9 +29,7 @@ def loso(data: Path, out: Path, epochs: int = 4) -> TeacherRunConfig:
 @pytest.mark.filterwarnings("ignore:.*split has no ccc")
 def test_a_validation_split_without_a_ccc_selects_by_the_squared_error(tmp_path: Path) -> None:
     config = loso(write_vectors(tmp_path / "toy", subjects=6, per_subject=1, task="regression"), tmp_path)
-    with pytest.warns(
-        UserWarning, match="toy: the test split has no ccc, since .*: its result is 0"
-    ):
+    with pytest.warns(UserWarning, match="toy: the test split has no ccc, since .*: its result is 0"):
         run = train_teacher(config)
     rows = [json.loads(line) for line in (run.folder.path / "metrics.jsonl").read_text().splitlines()]
     losses = [row["val"]["loss"] for row in rows]
