@@ -171,7 +171,8 @@ def power_spectrogram(
         sides[0] = 1.0
         if bins % 2 == 0:
             sides[-1] = 1.0
-        return rearrange(power * sides, "... frames bins -> ... bins frames")
+        density: Tensor = power * sides
+        return rearrange(density, "... frames bins -> ... bins frames")
 
 
 def spectrogram(

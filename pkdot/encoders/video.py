@@ -76,4 +76,5 @@ class VideoEncoder(Encoder):
         both = torch.cat([patches, motion], 2)
         features = self.frames(rearrange(both, "batch time ... -> (batch time) ..."))
         features = rearrange(features, "(batch time) width -> batch width time", batch=batch)
-        return rearrange(features + self.time(features), "batch width time -> batch time width")
+        tokens: Tensor = features + self.time(features)
+        return rearrange(tokens, "batch width time -> batch time width")
