@@ -37,7 +37,7 @@ def setting_names(kind: type) -> dict[str, str]:
     >>> names["frames"], names["levels"], names["biovid"]
     ('', 'biovid', '')
     """
-    names = {}
+    names: dict[str, str] = {}
     for part in fields(kind):
         if is_dataclass(part.type):
             names |= {inner.name: part.name for inner in fields(part.type)}
