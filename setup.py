@@ -5,7 +5,7 @@ from setuptools import Extension, setup
 NATIVE = Extension(
     "pkdot.transport.kernels._native",
     sources=["pkdot/transport/kernels/_native.c"],
-    depends=[f"pkdot/transport/kernels/{name}.h" for name in ("_anderson", "_sinkhorn", "_term")],
+    depends=[f"pkdot/transport/kernels/{name}.h" for name in ("_anderson", "_constants", "_sinkhorn", "_term")],
     extra_compile_args=["-O3", "-std=gnu11", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"],
     libraries=["m", "pthread", "dl"],
     py_limited_api=True,

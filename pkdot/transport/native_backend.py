@@ -1,7 +1,7 @@
-"""Backend ``native``: the same mathematics in C, for CPU, where torch's overhead for every operation would rule.
+"""Backend ``native``: the same mathematics in C, for CPU. Small problems cost torch more overhead than arithmetic.
 
-The extension is built on installation where a C compiler is at hand; everything works without it. A problem that its
-sweeps do not finish goes on to the backend ``torch``, whose Newton steps do.
+The extension is built on installation if there is a C compiler; everything works without it. Problems that its sweeps
+do not finish are solved by the backend ``torch``, which has Newton's method.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from pkdot.transport import torch_backend
+from pkdot.transport.constants import MARGIN, SINGLE_TOL
 from pkdot.transport.problem import Clouds, Goal, Solution
 
 try:
@@ -16,13 +17,9 @@ try:
 except ImportError:
     _native = None  # type: ignore[assignment]
 
-# The gradient is first order in the marginal error, where the value is second order: aim beyond the tolerance.
-_MARGIN = 10.0
-# What accelerated sweeps have not solved by then, they will not.
+# A problem that takes more sweeps is one for Newton.
 _MOST_SWEEPS = 300
-# Below this marginal error single precision would be the limit.
-_SINGLE_TOL = 2e-5
-# Entries of the cost matrices below which threads cost more than they bring: one may have to wait for a free core.
+# With fewer entries of the cost matrices threads cost more than they bring: one may have to wait for a free core.
 _WORTH_A_THREAD = 3 * 100 * 100
 
 
@@ -35,10 +32,10 @@ def divergence(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
     """Divergences of P balanced problems on CPU: a :data:`pkdot.transport.problem.Backend`."""
     inputs = [z.double().contiguous() for z in clouds]
     (problems, n, k), m = inputs[0].shape, inputs[1].shape[1]
-    tol = goal.tol / _MARGIN
+    tol = goal.tol / MARGIN
     results = torch.empty(2, goal.terms, problems, dtype=torch.float64)
     iterations = torch.empty(goal.terms, problems, dtype=torch.int64)
-    # Both terms in which a cloud stands, the second with its sign.
+    # A cloud stands in two terms: the first one's gradient, and the second one's with its sign.
     terms = (min(goal.terms, 2), max(goal.terms - 1, 1)) * 2
     gradients = [
         z.new_empty(count if want else 0, *z.shape) for count, z, want in zip(terms, inputs, wanted, strict=True)
@@ -55,7 +52,7 @@ def divergence(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
         m,
         k,
         goal.terms,
-        tol < _SINGLE_TOL,
+        tol < SINGLE_TOL,
         goal.blur,
         tol,
         min(goal.max_iter, _MOST_SWEEPS),

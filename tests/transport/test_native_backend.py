@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pkdot import sinkhorn_divergence
+from pkdot.transport import constants
 from pkdot.transport import native_backend as native
 
 built = pytest.mark.skipif(not native.available(), reason="the C extension was not built here")
@@ -20,6 +21,15 @@ def test_everything_works_where_the_extension_was_not_built(monkeypatch: pytest.
     torch.testing.assert_close(sinkhorn_divergence(x, y), expected, rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match=r"backend is 'native', which was not built.*expected auto or"):
         sinkhorn_divergence(x, y, backend="native")
+
+
+@built
+def test_the_constants_of_c_are_those_of_python() -> None:
+    compiled = dict(native._native.constants)
+    annealing = [compiled.pop(name) for name in ("NARROW", "FIRST", "COOLING")]
+    assert tuple(annealing) == constants.NATIVE_ANNEALING
+    assert compiled == {name: getattr(constants, name) for name in compiled}
+    assert len(compiled) == 6
 
 
 @built

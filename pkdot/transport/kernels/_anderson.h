@@ -1,7 +1,9 @@
-/* Anderson acceleration of the fixed-point iteration point <- point + residual, as in anderson.py, for one problem. */
-
-#define MEMORY 6
-#define LONGEST_CORRECTION 30.0 /* of a plain step */
+/* Anderson's extrapolation of the fixed-point iteration point <- point + residual for one problem, as in anderson.py.
+ *
+ * Differences of the last points and residuals model how the residual depends on the point. The next point is where this
+ * model predicts the smallest residual, plus the plain step from there. Everything is in double precision: differences of
+ * points that have almost converged have few digits left.
+ */
 
 typedef struct {
     int size, kept, slot;
@@ -23,7 +25,7 @@ static void anderson_place(Anderson *s, double *memory, size_t size) {
     s->changes = s->moves + MEMORY * size;
 }
 
-/* At the origin, with nothing remembered. */
+/* Start at the origin, and remember nothing. */
 static void anderson_start(Anderson *s, int size) {
     s->size = size;
     s->kept = -1;
@@ -40,20 +42,22 @@ VECTORISED static double weighted_product(const double *restrict w, const double
     return sum;
 }
 
-/* A constant is no move: f + c and g - c are the same potentials. */
+/* Note the error of the current point, and whether it is the best one or lost. The residual is centred first: f + c and
+ * g - c are the same potentials, and a constant that drifts would cost digits. */
 static void anderson_judge(Anderson *s, double error) {
     double mean = 0;
     for (int j = 0; j < s->size; j++) mean += s->weight[j] * s->residual[j];
     for (int j = 0; j < s->size; j++) s->residual[j] -= mean;
     s->error = error;
-    s->lost = !(error <= 4 * s->least_error);
+    s->lost = !(error <= LOST * s->least_error); /* also where the error is NaN */
     if (error < s->least_error) {
         s->least_error = error;
         memcpy(s->best, s->point, (size_t)s->size * sizeof(double));
     }
 }
 
-/* Coefficients that minimise |residual - changes coefficients|, weighted; ridge-regularised, by Cholesky's factor. */
+/* The coefficients that minimise the weighted |residual - changes coefficients|, by a Cholesky factor. The ridge keeps the
+ * factor positive where the changes are almost parallel, which they become near the solution. */
 static void anderson_coefficients(Anderson *s, double *coefficients) {
     double factor[MEMORY][MEMORY], ridge = 1e-300;
     for (int p = 0; p < s->kept; p++) ridge += 1e-14 * s->gram[p][p];
@@ -75,7 +79,7 @@ static void anderson_coefficients(Anderson *s, double *coefficients) {
     }
 }
 
-/* The next point: extrapolated, or from the best one by a plain step where the last one was lost. */
+/* The next point: extrapolated, or the best one again where the last one was lost. */
 static void anderson_advance(Anderson *s) {
     int size = s->size;
     if (s->lost) {
@@ -109,7 +113,7 @@ static void anderson_advance(Anderson *s) {
         s->point[j] += s->residual[j] - correction;
         longest = fmax(longest, fabs(correction));
     }
-    if (!(longest <= LONGEST_CORRECTION)) { /* The model of the last points does not hold here. */
+    if (!(longest <= LONGEST_CORRECTION)) { /* The model of the last points does not hold here: forget them. */
         for (int j = 0; j < size; j++) s->point[j] = s->last_point[j] + s->residual[j];
         s->kept = -1;
         s->slot = 0;
@@ -122,7 +126,7 @@ static double anderson_furthest(const Anderson *s) {
     return furthest;
 }
 
-/* Whether the last point was not the best one, to which it then returns. */
+/* Go back to the best point; return whether the current point was another one. */
 static int anderson_return_to_best(Anderson *s) {
     if (s->error <= s->least_error) return 0;
     memcpy(s->point, s->best, (size_t)s->size * sizeof(double));

@@ -1,7 +1,7 @@
-/* The transport engine on CPU without torch's overhead for each operation: see native.py for what it offers.
+/* The transport engine on CPU, without torch's overhead for each operation. native_backend.py calls it.
  *
- * Every term of every problem (x to y, x to x, y to y) is a task of its own. Threads take them in turn or, where there are
- * few and large ones, share the rows of one; the arithmetic is the same however many there are.
+ * Every term of every problem (x to y, x to x, y to y) is a task. Threads take one task after the other; where there are
+ * few and large tasks, they share the rows of one. The number of threads changes no digit of a result.
  */
 
 #define _GNU_SOURCE /* RTLD_DEFAULT */
@@ -19,19 +19,19 @@
 #include <xmmintrin.h>
 #endif
 
-/* Built for any machine of its family, and chosen at load time for the one it runs on. */
+/* Loops are compiled several times, for old and new processors; the loader picks the version that fits the machine. So a
+ * wheel runs everywhere of its family, and is as fast as one that was built on the machine. */
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12
 #define VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), noinline))
 #else
 #define VECTORISED
 #endif
 
+#include "_constants.h"
+
 #define BLOCK 256         /* points whose coordinates fit the nearest cache */
 #define ROWS 6            /* of a tile of costs, which fits the registers */
 #define COLUMNS 16
-#define START 64.0        /* largest range of the costs, in units of the temperature, that needs no annealing */
-#define COOLING 2.0       /* factor by which the temperature falls */
-#define FURTHEST 30.0     /* logarithm of a scaling at which the kernel is made anew */
 #define SMALLEST 1e-30    /* a column that receives nothing */
 #define FLOAT_ROUNDING 6e-8
 #define MOST_THREADS 64
@@ -90,8 +90,8 @@ VECTORISED static double radius(const double *restrict points, const double *res
     return sqrt(largest);
 }
 
-/* Memory that is kept from call to call: where a machine hands out new pages slowly, that would cost more than a small
- * problem. Each block carries its size before its first byte. */
+/* Memory is kept from call to call: new pages can cost more than a small problem does. Each block carries its size before
+ * its first byte. */
 static _Atomic(size_t *) kept[MOST_THREADS];
 
 static void *reserve(size_t bytes) {
@@ -113,7 +113,7 @@ static void release(void *memory) {
     free(block);
 }
 
-/* At the end of a call: large blocks serve its next term, and not the next call. */
+/* At the end of a call only small blocks are kept: a large one would take memory from the rest of the program. */
 static void free_large_blocks(void) {
     for (int slot = 0; slot < MOST_THREADS; slot++) {
         size_t *block = atomic_exchange(&kept[slot], NULL);
@@ -122,7 +122,7 @@ static void free_large_blocks(void) {
     }
 }
 
-/* Denormal numbers count as zero in a thread that computes: they are slow, and nothing here. */
+/* Denormal numbers count as zero in a thread that computes: they are slow, and too small to matter here. */
 static unsigned int flush_denormals(void) {
 #if defined(__SSE__)
     unsigned int before = _mm_getcsr();
@@ -141,8 +141,8 @@ static void restore_denormals(unsigned int before) {
 #endif
 }
 
-/* OpenMP's entrance to its pool of threads. The pool of torch waits for work by spinning, and threads of our own would
- * have to share their cores with it. */
+/* The entrance to the thread pool of torch (OpenMP's). While that pool waits for work it spins and keeps the cores busy:
+ * threads of our own would have to share the cores with it. */
 typedef void (*Parallel)(void (*function)(void *), void *argument, unsigned threads, unsigned flags);
 static Parallel parallel;
 
@@ -157,7 +157,7 @@ static void *run_errand(void *argument) {
     return NULL;
 }
 
-/* The same call in so many threads. */
+/* Call the function once in each thread. */
 static void in_parallel(void (*function)(void *), void *argument, int threads) {
     pthread_t helpers[MOST_THREADS];
     Errand errand = {function, argument};
@@ -180,6 +180,7 @@ static void centre(double *potential, int m) {
 
 #include "_anderson.h"
 
+/* The headers below are included twice: REAL and NAME make of them one set of functions for float and one for double. */
 #define REAL float
 #define BITS int32_t
 #define NAME(name) name##_float
@@ -228,8 +229,8 @@ static inline double series_double(double r) {
 #include "_sinkhorn.h"
 #include "_term.h"
 
-/* The whole call: P problems, of which the terms xy, or xy and xx, or xy, xx and yy. Each term has its own place in the
- * results, P problems one after the other; a cloud stands in at most two terms, and so do its gradients. */
+/* The whole call: P problems with the terms xy, or xy and xx, or xy, xx and yy. Each term has its own place in the results,
+ * one problem after the other. A cloud stands in at most two terms: its gradients have two places. */
 typedef struct {
     const double *x, *y, *a, *b;
     double *value, *marginal_error, *to_x, *to_y, *to_a, *to_b;
@@ -239,7 +240,7 @@ typedef struct {
     atomic_int next_task, failures;
 } Call;
 
-/* The block of a result (NULL: not wanted) that belongs to one problem, of the first or the second term that it has. */
+/* Where a result of one problem goes; NULL where it is not wanted. */
 static double *block(double *results, size_t index, size_t size) { return results ? results + index * size : NULL; }
 
 static Term term_of(const Call *call, int task) {
@@ -350,13 +351,29 @@ static PyObject *solve_terms(PyObject *self, PyObject *arguments) {
 }
 
 static PyMethodDef methods[] = {
-    {"solve_terms", solve_terms, METH_VARARGS, "Solve the terms of a batch of Sinkhorn divergences; see native.py."},
+    {"solve_terms", solve_terms, METH_VARARGS, "Solve the terms of a batch of Sinkhorn divergences."},
     {NULL, NULL, 0, NULL},
 };
+
+/* The dictionary that the test compares. */
+static PyObject *shared_constants(void) {
+    PyObject *constants = PyDict_New(), *number;
+#define ADD(name)                                                                                                 \
+    number = constants ? PyFloat_FromDouble(name) : NULL;                                                         \
+    if (number && PyDict_SetItemString(constants, #name, number)) Py_CLEAR(constants);                            \
+    Py_XDECREF(number);
+    SHARED_CONSTANTS(ADD)
+#undef ADD
+    return constants;
+}
 
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", NULL, 0, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__native(void) {
     parallel = (Parallel)dlsym(RTLD_DEFAULT, "GOMP_parallel"); /* torch is loaded already */
-    return PyModule_Create(&module);
+    PyObject *self = PyModule_Create(&module), *constants = self ? shared_constants() : NULL;
+    if (constants && !PyModule_AddObject(self, "constants", constants)) return self;
+    Py_XDECREF(constants);
+    Py_XDECREF(self);
+    return NULL;
 }

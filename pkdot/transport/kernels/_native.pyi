@@ -1,3 +1,7 @@
+"""The C extension: the addresses of tensors in, results written to the addresses of others."""
+
+constants: dict[str, float]
+
 def solve_terms(
     x: int,
     y: int,

@@ -1,8 +1,9 @@
 /* Sinkhorn's equations between two clouds, in the floating-point type REAL: _native.c includes this for float and double.
  *
- * Costs and potentials are in units of eps. The mathematics is that of sinkhorn.py and sweeps.py: potentials
- * f_i = -log sum_j b_j exp(g_j - cost_ij), and g likewise; a temperature that falls to eps; then sweeps with the kernel
- * K_ij = exp(f_i + g_j - cost_ij), whose scalings u, v stay near 1 and need no exponentials, Anderson-accelerated in log v.
+ * Costs and potentials are in units of eps. The potentials are f_i = -log sum_j b_j exp(g_j - cost_ij), and g likewise.
+ * The temperature falls to eps with one sweep at each level. Then one kernel K_ij = exp(f_i + g_j - cost_ij) replaces the
+ * costs: its scalings u and v stay near 1, so that a sweep is two products with a vector and needs no exponentials. log v
+ * is extrapolated (_anderson.h). solvers/large.py does the same in torch.
  */
 
 typedef struct {
@@ -23,7 +24,7 @@ typedef struct {
     REAL scale;    /* inverse of the temperature */
 } NAME(Problem);
 
-/* What is done with the rows of a chunk. */
+/* Some work on the rows of a chunk. */
 typedef void (*NAME(Rows))(NAME(Problem) *p, int first, int last, int chunk);
 
 typedef struct {
@@ -43,7 +44,7 @@ static void NAME(take_chunks)(void *argument) {
     restore_denormals(before);
 }
 
-/* Chunks have the same rows however many threads there are, and so has the order in which their sums are added. */
+/* Chunks, and the order in which their sums are added, do not depend on the number of threads: no digit of a result does. */
 static void NAME(over_rows)(NAME(Problem) *p, NAME(Rows) rows) {
     NAME(Loop) loop = {p, rows, 0};
     in_parallel(NAME(take_chunks), &loop, p->threads < p->chunks ? p->threads : p->chunks);
@@ -56,10 +57,11 @@ static void NAME(sum_over_rows)(NAME(Problem) *p, NAME(Rows) rows) {
         for (int j = 0; j < p->m; j++) p->column[j] += p->column[(size_t)chunk * (size_t)p->m + j];
 }
 
-/* exp(x) for x up to 80; below -80 it is e^-80. Without branches, so that loops over it vectorise. */
+/* exp(x) for x between -80 and 80, and beyond the value at the nearer end. No branches and no call, so that loops over it
+ * vectorise: x = whole log 2 + r, a short series for exp(r), and 2^whole by adding to the bits of the exponent. */
 static inline REAL NAME(exponential)(REAL x) {
-    x = x < (REAL)-80 ? (REAL)-80 : x;
-    x = x > (REAL)80 ? (REAL)80 : x;
+    x = x < (REAL)-LARGEST_EXPONENT ? (REAL)-LARGEST_EXPONENT : x;
+    x = x > (REAL)LARGEST_EXPONENT ? (REAL)LARGEST_EXPONENT : x;
     /* Adding 1.5 * 2^MANTISSA rounds x / log 2 to a whole number, which then stands in the lowest bits. */
     REAL shifted = x * (REAL)1.4426950408889634 + ROUNDER;
     REAL whole = shifted - ROUNDER;
@@ -72,7 +74,8 @@ static inline REAL NAME(exponential)(REAL x) {
     return result;
 }
 
-/* result_i += sum_j matrix_ij vector_j, for rows that lie `stride` apart; four at a time, as one sum waits for itself. */
+/* result_i += sum_j matrix_ij vector_j, for rows that lie `stride` apart. Four rows at a time: each addition to one sum has
+ * to wait for the one before, and four sums fill the wait. */
 VECTORISED static void NAME(add_products)(REAL *restrict result, const REAL *restrict matrix, int rows, int stride,
                                           const REAL *restrict vector, int m) {
     int i = 0;
@@ -113,7 +116,7 @@ VECTORISED static void NAME(add_rows)(REAL *restrict sum, const REAL *restrict f
 /* result_rc = sum_d left_r[d] right[d][c], for ROWS rows and COLUMNS columns; the rows of `right` lie `stride` apart. */
 VECTORISED static void NAME(product_tile)(REAL result[ROWS][COLUMNS], const REAL *const left[ROWS],
                                           const REAL *restrict right, int stride, int length) {
-    REAL tile[ROWS][COLUMNS] = {{0}}; /* of its own, so that it stays in the registers */
+    REAL tile[ROWS][COLUMNS] = {{0}}; /* a local array stays in the registers, where `result` might not */
     for (int d = 0; d < length; d++)
         for (int r = 0; r < ROWS; r++)
 #pragma omp simd
@@ -129,7 +132,7 @@ VECTORISED static void NAME(costs_from_products)(REAL *restrict costs, REAL prod
         for (int c = 0; c < columns; c++) costs[(size_t)r * stride + c] = half_x[r] + half_y[c] - products[r][c];
 }
 
-/* |x_i - y_j|^2 / 2 for ROWS rows from `first` on, or as many as there are before `last`. */
+/* The costs |x_i - y_j|^2 / 2 of ROWS rows from `first` on, or of fewer before `last`. */
 static void NAME(cost_rows)(NAME(Problem) *p, int first, int last) {
     REAL products[ROWS][COLUMNS];
     const REAL *x[ROWS];
@@ -192,7 +195,8 @@ static void NAME(gibbs_kernel)(NAME(Problem) *p) {
     NAME(over_rows)(p, NAME(gibbs_rows));
 }
 
-/* Row i of the plan as soon as f_i is known, in `row` or, with a stride, in the rows of a matrix; adds to its column sums. */
+/* f_i of some rows, and with it the rows of the plan, in `row` or, with a stride, in the rows of a matrix. Adds up the
+ * column sums of the plan. Costs that are not in memory are computed on the way. */
 static void NAME(softmin_rows)(NAME(Problem) *p, int first, int last, int chunk, REAL *row, size_t stride) {
     REAL *column = p->column + (size_t)chunk * (size_t)p->m;
     for (int i = first; i < last; i++, row += stride) {
@@ -214,8 +218,8 @@ static void NAME(kept_rows)(NAME(Problem) *p, int first, int last, int chunk) {
     NAME(softmin_rows)(p, first, last, chunk, p->kernel + (size_t)first * (size_t)p->m, (size_t)p->m);
 }
 
-/* f, and then g, at temperature 1 / scale, in one reading of the costs: the column sums of the plan tell by how much g
- * misses. `kept`: its rows replace the costs. */
+/* A sweep at temperature 1 / scale, with one reading of the costs: the rows of the plan are known as soon as f is, and its
+ * column sums tell by how much g misses. With `kept` the rows of the plan replace the costs. */
 static void NAME(log_sweep)(NAME(Problem) *p, double scale, int kept) {
     NAME(copy)(p->v, p->g, p->m);
     p->scale = (REAL)scale;
@@ -234,7 +238,8 @@ static void NAME(scale_rows)(NAME(Problem) *p, int first, int last, int chunk) {
     for (int i = first; i < last; i++) NAME(scale_row)(p->kernel + (size_t)i * p->m, p->u[i], p->v, p->m);
 }
 
-/* From g to the kernel of f and g after one more sweep. */
+/* One more sweep from g, and the kernel of its potentials. The sweep has computed the exponentials already: its rows only
+ * have to be scaled by u and v, unless a column became so small that its digits are lost. */
 static void NAME(make_kernel)(NAME(Problem) *p) {
     double furthest = 0;
     NAME(log_sweep)(p, 1, 1);
@@ -246,7 +251,7 @@ static void NAME(make_kernel)(NAME(Problem) *p) {
         NAME(over_rows)(p, NAME(scale_rows));
         return;
     }
-    NAME(gibbs_kernel)(p); /* a column so small has lost its digits */
+    NAME(gibbs_kernel)(p);
 }
 
 static void NAME(swept_rows)(NAME(Problem) *p, int start, int end, int chunk) {
@@ -285,7 +290,7 @@ static Outcome NAME(solve)(NAME(Problem) *p, double range, Goal goal, Anderson *
     int m = p->m;
     p->without_costs = 1;
     memset(p->g, 0, (size_t)m * sizeof(double));
-    double scale = range > START ? START / range : 1, next;
+    double scale = range > NARROW ? FIRST / range : 1, next;
     for (; scale < 1; scale = next) {
         NAME(log_sweep)(p, scale, 0);
         next = scale * COOLING < 1 ? scale * COOLING : 1;
@@ -326,11 +331,12 @@ static Outcome NAME(solve)(NAME(Problem) *p, double range, Goal goal, Anderson *
     return outcome;
 }
 
-/* Potentials between x and itself: one potential, relaxed by 2/3. Leaves the last two iterates in g and f, the later in
- * f, and u, v with which the plan is a_i u_i K_ij v_j. Every point is near itself: the kernel needs no potentials. */
+/* Potentials between x and itself: one potential, whose steps are relaxed. Leaves the last two iterates in g and f, the
+ * later in f, and u and v with which the plan is a_i u_i K_ij v_j. The kernel needs no potentials to stay in range: the
+ * cost between a point and itself is 0. */
 static Outcome NAME(solve_symmetric)(NAME(Problem) *p, Goal goal) {
     int n = p->n;
-    double *f_next = p->f, *f = p->g, relaxation = 0.5;
+    double *f_next = p->f, *f = p->g, relaxation = 0.5; /* the first step, from f = 0, is longest: half of it */
     memset(p->f, 0, (size_t)n * sizeof(double));
     memset(p->g, 0, (size_t)n * sizeof(double));
     NAME(gibbs_kernel)(p);
@@ -347,7 +353,7 @@ static Outcome NAME(solve_symmetric)(NAME(Problem) *p, Goal goal) {
         outcome.iterations++;
         if (outcome.marginal_error <= goal.tol || outcome.iterations >= goal.max_iter) break;
         for (int i = 0; i < n; i++) f[i] += (f_next[i] - f[i]) * relaxation;
-        relaxation = 2.0 / 3.0;
+        relaxation = RELAXATION;
     }
     return outcome;
 }

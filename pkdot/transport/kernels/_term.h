@@ -1,5 +1,5 @@
-/* What is read off the plan that _sinkhorn.h has solved: barycentres, gradients, the value. _native.c includes this after
- * _sinkhorn.h, for float and for double.
+/* One term of one problem: from its points to its value and gradients. _native.c includes this after _sinkhorn.h, for float
+ * and for double.
  */
 
 static void NAME(target_rows)(NAME(Problem) *p, int start, int end, int chunk) {
