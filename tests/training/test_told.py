@@ -1,6 +1,7 @@
 """What a loss between student and teacher is told: of each sample its own row, target, label and teacher's answer."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,10 +10,10 @@ from torch import Tensor
 
 from pkdot.data.batch import Batch
 from pkdot.data.study import open_study
-from pkdot.losses.base import DistillationLoss
+from pkdot.losses.base import Context, DistillationLoss
 from pkdot.model import Output
 from pkdot.tasks import Task
-from pkdot.training.distillation import Distillation
+from pkdot.training.distillation import Distillation, _Told
 from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.network import Network
 from pkdot.training.student import distill
@@ -64,6 +65,13 @@ def test_each_sample_comes_with_its_own_row_target_label_and_teachers_answer(kin
         assert torch.equal(told["teacher"], getattr(known, kind.inputs))
         assert torch.equal(told["teacher_prediction"], known.prediction)
         assert torch.equal(found["curious"], (told["student"] - told["teacher"]).square().mean())
+
+
+def test_every_word_that_a_loss_may_need_can_be_told() -> None:
+    assert {name for name, value in vars(_Told).items() if isinstance(value, property)} == {
+        *get_args(Context),
+        "_aligned",
+    }
 
 
 def test_a_regressions_targets_are_told_in_the_heads_units() -> None:
