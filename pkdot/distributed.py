@@ -1,4 +1,4 @@
-"""Seeing the global batch from every process, with the exact gradient."""
+"""The global batch in every process, with the exact gradient."""
 
 from typing import Any
 
@@ -8,24 +8,31 @@ from torch import Tensor
 
 
 def is_distributed() -> bool:
-    """Whether a process group with more than one process is up."""
+    """Whether a process group with more than one process is up.
+
+    >>> is_distributed()
+    False
+    """
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def gather_with_gradient(tensor: Tensor) -> Tensor:
-    """Rows of every process's tensor, in the order of their ranks, with the gradient of the global batch.
+    """The rows of all processes, in the order of their ranks, with the gradient of the global batch.
 
-    The rule: every process computes the *same* loss on all rows; the backward pass sums the gradient over the W
-    processes and hands each its own rows, so that a process holds W times the one-process gradient, and the mean
-    that DDP takes over processes divides by W. No factor is left to set. A loss that is not replicated (local rows
-    against all columns, averaged locally) is a different rule.
+    Use it where every process computes the *same* loss on all rows. The backward pass sums the gradient over the W
+    processes and gives each process its own rows: W times the gradient of one process. DDP then takes the mean over
+    the processes, which divides by W, so the result is the gradient of one process. Do not use it where each process
+    averages a loss over its own rows only.
 
     Args:
-        tensor: ``(B_r, *)``; the number of rows may differ between processes, the rest of the shape and the dtype
-            may not. Every process must call, in the same order.
+        tensor: ``(B_r, *)``. The number of rows may differ between processes; the rest of the shape and the type may
+            not. Every process must call, in the same order.
 
     Returns:
-        ``(B_1 + ... + B_W, *)``; the tensor itself where no process group is up.
+        ``(B_1 + ... + B_W, *)``; the tensor itself where there is one process.
+
+    >>> gather_with_gradient(torch.ones(2, 3)).shape
+    torch.Size([2, 3])
     """
     if not is_distributed():
         return tensor
@@ -43,7 +50,7 @@ class _Gather(torch.autograd.Function):
         sizes = [int(count) for count in counts]
         ctx.start, ctx.rows = sum(sizes[:rank]), sizes[rank]
 
-        # Collectives want equal shapes: pad to the largest share, cut the padding afterwards.
+        # all_gather needs equal shapes: pad to the largest number of rows, and cut the padding afterwards.
         padded = tensor.new_zeros(max(sizes), *tensor.shape[1:])
         padded[: tensor.shape[0]] = tensor
         parts = [torch.empty_like(padded) for _ in range(world)]

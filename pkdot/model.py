@@ -13,14 +13,19 @@ from pkdot.data.batch import Schema
 class Output:
     """What ``model(modalities, present=None)`` returns.
 
-    ``modalities`` maps the name of a modality to its batch. ``present`` maps the name of a modality that some
-    samples lack to a ``(B,)`` boolean mask; a name that is absent from it is there for every sample. In eval mode a
-    sample's output does not depend on its neighbours in the batch. A student reads prevalent modalities only.
+    ``modalities`` maps the name of a modality to its batch. ``present`` maps the name of a modality to a ``(B,)``
+    boolean mask, False where a sample lacks it; a modality without a mask is there for all samples. In eval mode a
+    sample's output does not depend on the other samples of its batch. A student reads prevalent modalities only.
+
+    >>> import torch
+    >>> output = Output(embedding=torch.zeros(4, 8), prediction=torch.zeros(4, 2))
+    >>> output.embedding.shape, output.streams
+    (torch.Size([4, 8]), {})
 
     Attributes:
-        embedding: ``(B, d)``, the representation just before the head: what is distilled.
+        embedding: ``(B, d)``, the representation just before the prediction head: what is distilled.
         prediction: ``(B, C)`` logits or ``(B, R)`` regression outputs.
-        streams: ``(B, d_m)`` for each modality ``m`` that the model encodes, or hallucinates, before the fusion.
+        streams: ``(B, d_m)`` for each modality ``m`` that the model encodes or hallucinates, before the fusion.
     """
 
     embedding: Tensor
@@ -29,9 +34,27 @@ class Output:
 
 
 def build(kind: type[nn.Module], schema: Schema, config: ModelConfig) -> nn.Module:
-    """A model whose every answer is checked: an :class:`Output` with a row a sample, as wide as declared.
+    """A model that checks its own answers: each must be an :class:`Output` with one row per sample.
 
-    Its ``forward`` raises ``ValueError`` for anything else: many losses would take it without a word.
+    Many losses would accept a wrong shape without an error.
+
+    Args:
+        kind: the class of the model.
+        schema: of the data.
+        config: the model's settings; ``config.width`` is the width of its embedding.
+
+    Returns:
+        The model. Its ``forward`` raises ``ValueError`` for an answer of another type or shape.
+
+    >>> import torch
+    >>> from pkdot.data.batch import Modality
+    >>> from pkdot.students import STUDENTS
+    >>> from pkdot.tasks import Task
+    >>> task = Task("classification", ("pain",), ("no", "yes"))
+    >>> schema = Schema("toy", task, {"pulse": Modality("vector", (4,))}, ("pulse",), ())
+    >>> student = build(STUDENTS["visual"], schema, ModelConfig(width=8))
+    >>> student({"pulse": torch.zeros(3, 4)}).prediction.shape
+    torch.Size([3, 2])
     """
     expected = {"embedding": config.width, "prediction": schema.task.head_size}
 

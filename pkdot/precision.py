@@ -1,4 +1,4 @@
-"""In which precision losses compute, how they stay within its range, and what they say of what is beyond it."""
+"""The precision in which losses compute, how they stay within its range, and the error for values beyond it."""
 
 import math
 from typing import Any
@@ -7,15 +7,26 @@ import torch
 from torch import Tensor
 
 _ORDINARY = (1e-4, 1e4)
-"""Sizes at which squares, their squares and what is inverse to them are far from the ends of the range."""
+"""Sizes whose squares, fourth powers and inverses are far from the ends of the range."""
 
 
 class NotFiniteError(ValueError):
-    """Values that are not finite, or of which something is wanted that is not."""
+    """Values are not finite, or the loss between them is not.
+
+    >>> check_rows(student=torch.tensor([[1.0, float("nan")]]))
+    Traceback (most recent call last):
+    pkdot.precision.NotFiniteError: student has NaN or infinity in 1 of 1 rows; expected finite values.
+    """
 
 
 def at_least_float32(z: Tensor) -> Tensor:
-    """Half precision as float32. On the way back, a gradient beyond half precision's range is cut at its end."""
+    """Convert half precision to float32; float32 and float64 stay as they are.
+
+    In the backward pass a gradient beyond the range of half precision is clipped to its largest value.
+
+    >>> at_least_float32(torch.zeros(2, dtype=torch.float16)).dtype, at_least_float32(torch.zeros(2).double()).dtype
+    (torch.float32, torch.float64)
+    """
     dtype = torch.promote_types(z.dtype, torch.float32)
     if z.dtype == dtype:
         return z
@@ -38,18 +49,34 @@ class _Widened(torch.autograd.Function):
 
 
 def smallest_size(dtype: torch.dtype) -> float:
-    """The size of values below which a gradient that is inverse to it comes near the end of the range."""
+    """The size below which ``1 / size`` comes near the largest number of a type.
+
+    >>> smallest_size(torch.float32) < 1e-31
+    True
+    """
     return torch.finfo(dtype).tiny * 2**20
 
 
 def half_range(z: Tensor, *dims: int) -> Tensor:
-    """Half of largest minus smallest along some dimensions, which are kept; no gradient, and it never overflows."""
+    """Half of the largest minus the smallest value along some dimensions, which are kept with size 1.
+
+    It does not overflow, and it has no gradient.
+
+    >>> half_range(torch.tensor([[1.0, 5.0], [2.0, 2.0]]), -1).tolist()
+    [[2.0], [0.0]]
+    """
     z = z.detach()
     return z.amax(dims, keepdim=True) / 2 - z.amin(dims, keepdim=True) / 2
 
 
 def power_of_two(size: Tensor) -> Tensor | float:
-    """What brings sizes near 1, so that a product with it rounds nothing; 1 where all sizes are ordinary."""
+    """The powers of two that bring sizes near 1; the number 1 where all sizes are ordinary.
+
+    A product with a power of two is exact.
+
+    >>> power_of_two(torch.tensor([3.0, 0.5])), power_of_two(torch.tensor([2.0**30, 3.0])).tolist()
+    (1.0, [4.656612873077393e-10, 0.25])
+    """
     if size.numel() and not torch.compiler.is_compiling():
         smallest, largest = size.aminmax()
         if _ORDINARY[0] < float(smallest) and float(largest) < _ORDINARY[1]:
@@ -60,18 +87,27 @@ def power_of_two(size: Tensor) -> Tensor | float:
 
 
 def in_range(z: Tensor, size: Tensor) -> Tensor:
-    """``z`` times the :func:`power_of_two` of its size; zero, without a gradient, where that is below the smallest."""
+    """``z`` times the :func:`power_of_two` of its size; zero, without a gradient, where the size is too small.
+
+    >>> in_range(torch.tensor([2.0**30, 1e-40]), size=torch.tensor([2.0**30, 1e-40])).tolist()
+    [0.5, 0.0]
+    """
     factor = power_of_two(size)
     if isinstance(factor, float):
         return z
-    # Asked this way round NaN stays, and is seen later.
+    # With ">" and the two values swapped, NaN would become 0 and nobody would see it.
     return torch.where(size <= smallest_size(size.dtype), 0.0, z * factor)
 
 
 def check_rows(**rows: Tensor) -> None:
-    """Raise :class:`NotFiniteError` unless all entries of the named ``(*, d)`` are finite; nothing while compiling."""
+    """Raise :class:`NotFiniteError` unless all entries of the named tensors, ``(*, d)`` each, are finite.
+
+    Nothing is checked while torch compiles.
+
+    >>> check_rows(student=torch.zeros(3, 2))
+    """
     for name, z in rows.items():
-        # A look at the values would break a graph.
+        # Reading a value would break the compiled graph.
         if torch.compiler.is_compiling() or math.isfinite(float(z.detach().sum())):
             continue
         finite = z.detach().isfinite().all(-1)
@@ -83,7 +119,15 @@ def check_rows(**rows: Tensor) -> None:
 
 
 def check_value(value: Tensor, **compared: Tensor) -> Tensor:
-    """The value of a loss, if it is finite; else :class:`NotFiniteError` says which of what it compares is why."""
+    """Return the value of a loss if it is finite.
+
+    Raises:
+        NotFiniteError: it is not; the message says which input is not finite, or how large the inputs are.
+
+    >>> check_value(torch.tensor(float("inf")), student=torch.full((2, 2), 1e30))
+    Traceback (most recent call last):
+    pkdot.precision.NotFiniteError: the loss between student up to 1e+30 is beyond float32; expected smaller values.
+    """
     if torch.compiler.is_compiling() or bool(value.detach().isfinite().all()):
         return value
     check_rows(**compared)

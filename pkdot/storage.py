@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, also after a crash, and the lock that keeps a folder to one process."""
+"""Files that are complete or absent, even after a crash, and the lock that keeps a folder to one process."""
 
 import os
 import re
@@ -14,16 +14,34 @@ _UNFINISHED = re.compile(r"\..+\.\d+\.part")
 
 
 class FolderInUse(ValueError):
-    """Another process holds the lock of a folder."""
+    """Another process holds the lock of a folder.
+
+    >>> issubclass(FolderInUse, ValueError)
+    True
+    """
 
 
 def write_text(path: Path, text: str) -> None:
-    """As :func:`write_bytes`, in UTF-8."""
+    """Write text in UTF-8, as :func:`write_bytes` does.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_text(Path(folder, "result.json"), "{}")
+    ...     Path(folder, "result.json").read_text()
+    '{}'
+    """
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Replace a file in one step, so that neither a reader nor a crash, of the machine too, leaves half of it."""
+    """Replace a file in one step. No reader sees half of it, and no crash leaves half of it, not even a power failure.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_bytes(Path(folder, "last.pt"), b"state")
+    ...     [path.name for path in Path(folder).iterdir()]
+    ['last.pt']
+    """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with unfinished.open("wb") as file:
@@ -38,7 +56,7 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the folder's list of names on the disk as well, where the system can."""
+    """Force the folder's list of names onto the disk, where the system can do that."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -52,19 +70,24 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold ``folder`` for this process; what a killed one left half written in it is removed.
+    """Lock a folder for this process. Files that a killed process left half written are removed.
 
-    The lock is ``flock`` on the file ``.lock`` in the folder. The system frees it when the process ends, however it
-    ends; on a network disk (NFS, Lustre, GPFS) the file server does, once the machine that held it is gone, so that
-    no lock has to be broken by hand. Where a disk knows no ``flock``, the file holds the owner's process and machine
-    instead, and the next process on that machine frees it.
+    The lock is ``flock`` on the file ``.lock`` in the folder. The system frees it when the process ends, even when it
+    is killed. On a network disk (NFS, Lustre, GPFS) the file server frees it when the machine is gone. So nobody has
+    to remove a lock by hand. On a disk without ``flock`` the file holds the owner's process and machine instead, and
+    the next process on that machine frees it.
 
     Args:
-        folder: that exists.
-        wait: until the other process is done, instead of raising.
+        folder: an existing folder.
+        wait: wait for the other process instead of raising.
 
     Raises:
-        FolderInUse: another process holds it, with its number and machine.
+        FolderInUse: another process holds the lock; the message has its number and machine.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder, locked(Path(folder)):
+    ...     in_use(Path(folder))
+    True
     """
     lock = FileLock(folder / LOCK)
     owner = folder / f"{LOCK}-owner"
@@ -84,7 +107,13 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
 
 def in_use(folder: Path) -> bool:
-    """Whether another process holds the folder at this moment."""
+    """Whether somebody holds the lock of a folder at this moment.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     in_use(Path(folder))
+    False
+    """
     if not folder.is_dir():
         return False
     try:
