@@ -44,7 +44,7 @@ def write_vectors(
     name: str = "toy",
     names: tuple[str, ...] = ("low", "high"),
 ) -> Path:
-    """A manifest of two vectors: ``strong`` tells the class well, ``weak`` a little."""
+    """Write a manifest of two vectors: ``strong`` predicts the class well, ``weak`` a little."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
     n = subjects * per_subject
@@ -62,7 +62,7 @@ def write_vectors(
 
 
 def teacher_config(data: Path | str, out: Path, **run: Any) -> TeacherRunConfig:
-    """Two epochs on a tiny set."""
+    """The config of a run of two epochs on a tiny data set."""
     return TeacherRunConfig(
         DataConfig(source=str(data)),
         ModelConfig(width=8),
@@ -72,7 +72,7 @@ def teacher_config(data: Path | str, out: Path, **run: Any) -> TeacherRunConfig:
 
 
 def student_config(data: Path | str, out: Path, *, teacher: Path | None = None, **distill: Any) -> StudentRunConfig:
-    """Two epochs on a tiny set."""
+    """The config of a run of two epochs on a tiny data set."""
     return StudentRunConfig(
         DataConfig(source=str(data)),
         ModelConfig(width=8),
@@ -84,12 +84,12 @@ def student_config(data: Path | str, out: Path, *, teacher: Path | None = None, 
 
 
 def run_files(folder: Path) -> set[str]:
-    """The names of the files in a run folder, with one word for TensorBoard's."""
+    """The names of the files in a run folder; the event file of TensorBoard is called "tensorboard"."""
     return {"tensorboard" if path.name.startswith("events.") else path.name for path in folder.iterdir()}
 
 
 def metrics_of(folder: Path) -> Any:
-    """The content of a run's ``result.json``."""
+    """The content of the ``result.json`` of a run."""
     return json.loads((folder / "result.json").read_text())
 
 

@@ -1,4 +1,4 @@
-"""The digest of what a data set consists of."""
+"""The content digest of a data set."""
 
 import os
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def test_a_changed_byte_of_any_file_is_noticed(data: Path, tmp_path: Path, name:
     status, whole = path.stat(), path.read_bytes()
     at = {"dataset.toml": whole.find(b"toy"), "samples.csv": whole.find(b"s000") + 1}.get(name, len(whole) - 1)
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # not even a new time of change
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # the same time stamp
     assert digest(data, tmp_path) != before
     path.write_bytes(whole)
     assert digest(data, tmp_path) == before
@@ -101,7 +101,7 @@ def test_the_second_time_nothing_is_read_and_later_only_what_has_changed(
     assert since() == ["weak.npy"]
 
 
-def test_small_files_are_remembered_a_folder_at_a_time(
+def test_small_files_of_a_folder_share_a_stored_digest(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(content, "SETTLED_AFTER_S", -1e9)
@@ -125,16 +125,18 @@ def test_a_file_that_has_just_been_written_is_read_again(
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"weak.npy": 3, ".": ["a"]}', "[" * 100_000])
-def test_a_damaged_memory_is_made_anew(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_damaged_stored_digests_are_computed_again(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     monkeypatch.setattr(content, "SETTLED_AFTER_S", -1e9)
     first = digest(data, tmp_path)
-    (memory,) = (tmp_path / "digests").iterdir()
-    memory.write_text(text)
+    (stored,) = (tmp_path / "digests").iterdir()
+    stored.write_text(text)
     assert digest(data, tmp_path) == first
-    assert memory.read_text() != text
+    assert stored.read_text() != text
 
 
-def test_a_memory_that_cannot_be_written_is_done_without(data: Path, tmp_path: Path) -> None:
+def test_digests_that_cannot_be_stored_are_computed_each_time(data: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     cache.write_text("a file where a folder should be")
     assert digest(data, cache) == digest(data, tmp_path / "other")

@@ -1,4 +1,4 @@
-"""Whatever lies on the disk as data is read, or refused in one line that names the file: no surprise, and no wait."""
+"""Damaged data are either read or refused in one line that names the file; nothing crashes and nothing hangs."""
 
 import os
 import random
@@ -74,7 +74,7 @@ def write_biovid(folder: Path) -> str:
 
 
 def write_affwild2(folder: Path) -> str:
-    """Three videos of which every frame is read."""
+    """Three videos; every frame is read."""
     story = AffectStory(invalid=0.0)
     write_synthetic_affwild2(folder, SyntheticAffWild2Spec(2, 1, frames=5, fps=12, size=8, story=story))
     return f"affwild2:{folder}"
@@ -85,13 +85,13 @@ WRITERS = {"manifest": write_manifest, "biovid": write_biovid, "affwild2": write
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, Path]]:
-    """What ``--data`` says, and the folder, of each set."""
+    """The value of ``--data`` and the folder of each set."""
     folders = {name: tmp_path_factory.mktemp(name) / "data" for name in WRITERS}
     return {name: (WRITERS[name](folder), folder) for name, folder in folders.items()}
 
 
 def spoil(change: Callable[[bytearray, random.Random], bytes | bytearray]) -> Damage:
-    """Damage to the bytes of a file."""
+    """Change some bytes of a file."""
 
     def damage(file: Path, rng: random.Random) -> None:
         file.write_bytes(change(bytearray(file.read_bytes()), rng))
@@ -100,7 +100,7 @@ def spoil(change: Callable[[bytearray, random.Random], bytes | bytearray]) -> Da
 
 
 def flip(content: bytearray, rng: random.Random) -> bytearray:
-    """Some bytes anywhere, or near the start."""
+    """Positions anywhere in the file, or near its start."""
     reach = rng.choice([len(content), 130])
     for _ in range(rng.choice([1, 3, 30])):
         content[rng.randrange(min(len(content), reach))] = rng.randrange(256)
@@ -108,7 +108,7 @@ def flip(content: bytearray, rng: random.Random) -> bytearray:
 
 
 def change_cell(content: bytearray, rng: random.Random) -> bytes:
-    """A cell of a table, or a value of a TOML file."""
+    """Replace a cell of a table, or a value of a TOML file."""
     lines = bytes(content).decode().split("\n")
     place = rng.randrange(len(lines) - 1)
     mark = next((mark for mark in ",\t=" if mark in lines[place]), ",")
@@ -119,13 +119,13 @@ def change_cell(content: bytearray, rng: random.Random) -> bytes:
 
 
 def change_header(content: bytearray, rng: random.Random) -> bytes:
-    """The header of an array."""
+    """Change the header of an array."""
     header = rng.choice(HEADERS).encode() + b"\n"
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content[128:]
 
 
 def instead(make: Callable[[Path], object]) -> Damage:
-    """Something else in place of the file."""
+    """Put something else in the place of the file."""
 
     def damage(file: Path, rng: random.Random) -> None:
         file.unlink()
@@ -135,13 +135,13 @@ def instead(make: Callable[[Path], object]) -> Damage:
 
 
 def grow(file: Path, rng: random.Random) -> None:
-    """A file of holes: it takes no room, and says that it is huge."""
+    """A sparse file: it claims to be huge and takes no room."""
     with file.open("r+b") as content:
         content.truncate(2**33)
 
 
 def exchange(file: Path, rng: random.Random) -> None:
-    """The content of another file."""
+    """Put the content of another file into the file."""
     shutil.copyfile(rng.choice(sorted(path for path in file.parents[1].rglob("*.*") if path.is_file())), file)
 
 
@@ -155,7 +155,7 @@ REFUSED: dict[str, Damage] = {
     "huge": grow,
     "UTF-16": spoil(lambda content, rng: bytes(content).decode("latin-1").encode("utf-16")),
 }
-"""No reading a file after these."""
+"""After these, the file must be refused."""
 OTHERS: dict[str, Damage] = {
     "cut": spoil(lambda content, rng: content[: rng.randrange(len(content))]),
     "flipped": spoil(flip),
@@ -165,15 +165,15 @@ OTHERS: dict[str, Damage] = {
     "exchanged": exchange,
     "gone": lambda file, rng: file.unlink(),
 }
-"""After these it depends."""
+"""After these, the file may be read or refused."""
 OF_TEXT: dict[str, Damage] = {f"cell {number}": spoil(change_cell) for number in range(8)}
 OF_ARRAYS: dict[str, Damage] = {f"header {number}": spoil(change_header) for number in range(8)}
-"""These are worth more tries."""
+"""These are tried more often."""
 
 
 @contextmanager
 def in_time() -> Iterator[None]:
-    """A wait without end fails instead."""
+    """Fail instead of waiting for ever."""
 
     def stop(number: int, frame: object) -> None:
         pytest.fail("still reading after 20 s")

@@ -7,7 +7,7 @@ from tests.data.watch import TOML, edit, open_manifest, refusal, write_watch
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Of the watch."""
+    """A folder with the data set of the watch."""
     return write_watch(tmp_path)
 
 

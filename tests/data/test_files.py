@@ -209,7 +209,7 @@ def test_a_stream_that_does_not_fit_is_named(stream: Tensor, message: str) -> No
 
 
 def header(path: Path, text: str, body: bytes = bytes(48)) -> Path:
-    """An .npy file with any text as its header."""
+    """Write a .npy file with a given header."""
     line = text.encode() + b" " * (-(len(text) + 11) % 64) + b"\n"
     path.write_bytes(b"\x93NUMPY\x01\x00" + len(line).to_bytes(2, "little") + line + body)
     return path
@@ -256,7 +256,7 @@ def test_a_header_must_tell_of_the_whole_file(tmp_path: Path, shape: tuple[int, 
 def test_a_sample_has_a_largest_size(tmp_path: Path, kind: Kind, shape: tuple[int, ...]) -> None:
     whole = header(tmp_path / "x.npy", f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}", b"")
     with whole.open("ab") as file:
-        file.truncate(file.tell() + int(np.prod(shape)))  # a file of holes takes no room
+        file.truncate(file.tell() + int(np.prod(shape)))  # a sparse file takes no room
     with pytest.raises(ValueError, match=r"x\.npy: expected at most 67108864 numbers and 1048576 channels a sample"):
         MappedArray(whole, kind, 2)
 
@@ -279,7 +279,7 @@ def test_a_damaged_first_line_is_no_header(tmp_path: Path) -> None:
 
 
 def test_numbers_that_no_sensor_has_are_refused() -> None:
-    """Their squares leave float32: the channel would be standardised to nothing."""
+    """Their squares overflow float32, and standardising would turn the channel into zeros."""
     rows = torch.tensor([[1.0, 2.0], [1.0, -1e16]])
     assert not is_sound(rows, Modality("vector", (2,)))
     assert is_sound(rows / 100, Modality("vector", (2,)))

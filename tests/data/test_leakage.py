@@ -22,7 +22,7 @@ def records_of(samples: list[tuple[int, tuple[float, ...] | None]], own: dict[in
 
 
 def drawn(records: list[Record], config: DataConfig) -> Splits | None:
-    """The splits, or None where there are too few subjects."""
+    """The splits; None if there are too few subjects."""
     try:
         return split_dataset(records, config)
     except ValueError as error:
@@ -67,7 +67,7 @@ def test_a_subjects_labels_are_kept_or_dropped_together(
 
 
 class Watched:
-    """Notes which samples are read."""
+    """Records which samples are read."""
 
     schema = Schema("watched", Task("regression", ("y",)), {"x": Modality("vector", (1,))}, ("x",), ())
 

@@ -22,7 +22,7 @@ SAMPLE_BYTES = 3 * 8 * 8 + 4 * 40
 
 
 class Toy:
-    """Samples that follow from their index; every fifth lacks its pulse."""
+    """Samples computed from their index; every fifth has no pulse."""
 
     def __init__(self, samples: int = 23, schema: Schema = SCHEMA) -> None:
         self.schema = schema
@@ -39,7 +39,7 @@ class Toy:
 
 
 class Broken(Toy):
-    """One sample is not what the schema says."""
+    """One sample does not fit the schema."""
 
     def __init__(self, name: str, tensor: Tensor) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Broken(Toy):
 
 
 class Together(Broken):
-    """Complete samples, which are also read together."""
+    """Complete samples that can also be read together."""
 
     def __init__(self, name: str = "pulse", tensor: Tensor | None = None) -> None:
         super().__init__(name, torch.zeros(1, 40) if tensor is None else tensor)
@@ -145,7 +145,7 @@ def test_workers_and_memory_change_nothing() -> None:
         assert_same(plain.epoch(epoch), loader_of(Toy(), workers=2, memory=remembering.memory, **settings).epoch(epoch))
 
 
-def test_loading_leaves_torchs_own_stream_alone() -> None:
+def test_loading_leaves_torchs_global_generator_alone() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)

@@ -22,7 +22,7 @@ def test_a_share_of_the_labels_is_drawn_anew_and_no_other(source: str) -> None:
     noisy = with_label_noise(dataset, indices, 0.6, seed=0)
     changed = [i for i, (a, b) in enumerate(zip(dataset.records, noisy.records, strict=True)) if a != b]
     assert set(changed) <= set(indices.tolist())
-    assert 10 <= len(changed) <= 30  # 30 are drawn, a third of which stays what it was
+    assert 10 <= len(changed) <= 30  # 30 are drawn; a third of them keep their class by chance
     assert {record.target for record in noisy.records} == {(0.0,), (1.0,), (2.0,)}
     assert noisy.schema == dataset.schema
     assert noisy.read(11).keys() == dataset.read(11).keys()

@@ -9,7 +9,7 @@ from tests.data.watch import CSV, TOML, edit, open_manifest, refusal, write_watc
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Of the watch."""
+    """A folder with the data set of the watch."""
     return write_watch(tmp_path)
 
 

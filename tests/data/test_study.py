@@ -1,4 +1,4 @@
-"""Each use of a data set reads its own split, with the labels that it may know, as it is or augmented."""
+"""Every loader of a study reads its own split, with the labels that may be used, augmented or not."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ SUBJECTS = 10
 
 
 def write_signals(folder: Path, task: str = "classification") -> Path:
-    """Two signals, which can be augmented, of ten people; the last two of each have no label."""
+    """Two signals of ten people (signals can be augmented); the last two samples of each have no label."""
     write_vectors(folder, subjects=SUBJECTS, task=task)
     generator = np.random.default_rng(0)
     for name in ("weak", "strong"):
@@ -40,7 +40,7 @@ def study_of(data: Path, **settings: object) -> Study:
 
 
 def read(loader: Loader, epoch: int = 0) -> dict[str, tuple[Tensor, Tensor, int, bool]]:
-    """Sample by sample: both streams, the target and whether it is known."""
+    """For each sample: both modalities, the target and whether it is labelled."""
     found: dict[str, tuple[Tensor, Tensor, int, bool]] = {}
     for batch in loader.epoch(epoch):
         columns = (batch.modalities["weak"], batch.modalities["strong"], batch.target, batch.labelled)

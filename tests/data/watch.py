@@ -1,4 +1,4 @@
-"""A data set of four samples of three people, for tests that change something in it."""
+"""A data set of four samples of three people, for tests that damage it."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def refusal(folder: Path) -> str:
-    """What opening and reading the whole folder says."""
+    """The error of opening the folder and reading all samples."""
     with pytest.raises(ValueError) as caught:
         [manifest.read(index) for manifest in [open_manifest(folder)] for index in range(len(manifest.records))]
     assert "\n" not in str(caught.value)

@@ -1,7 +1,7 @@
-"""Every model is the one that published runs were made with: its size, its dropout, and its answer to a fixed input.
+"""The models are still those of the published runs: same size, same dropout, same output for a fixed input.
 
-The numbers were read off the models themselves, once. One that changes on purpose gets new ones here, and its saved
-weights no longer mean what they did.
+The numbers were printed from the models once. A model that is changed on purpose gets new numbers; its saved weights
+are then no longer valid.
 """
 
 import math
@@ -36,7 +36,7 @@ MODELS = {
 
 @torch.no_grad()
 def set_by_rule(model: nn.Module) -> None:
-    """Parameters that follow from their position alone, about as large as trained ones."""
+    """Set parameters by a rule, from their position only, to about the size of trained ones."""
     for number, parameter in enumerate(model.parameters()):
         spread = 1.0 / math.sqrt(max(1, parameter[0].numel())) if parameter.ndim > 1 else 1.0
         ramp = torch.arange(parameter.numel(), dtype=torch.float32) % 9973
@@ -57,7 +57,7 @@ def size_of(model: nn.Module) -> int:
 
 
 def settled(model: nn.Module) -> nn.Module:
-    """In a training mode without chance, for the statistics of one batch."""
+    """Put the model into training mode without randomness, to collect the statistics of one batch."""
     model.train()
     for module in model.modules():
         if isinstance(module, nn.Dropout | nn.MultiheadAttention):

@@ -64,7 +64,7 @@ def test_every_parameter_learns(name: str, modality: Modality) -> None:
     encoder = build_encoder(name, modality, 8)
     encoder(torch.rand(6, *modality.shape)).square().sum().backward()
     silent = [key for key, value in encoder.named_parameters() if value.grad is None or not value.grad.any()]
-    # A bias before a normalisation has no effect, so none is there.
+    # A bias before a normalisation layer has no effect, so there must be none.
     assert silent == []
 
 

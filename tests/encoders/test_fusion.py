@@ -21,7 +21,7 @@ def without(stream: Stream, row: int) -> Stream:
 
 
 def pooled_by_hand(fusion: CrossAttentionFusion, given: list[Stream], row: int, members: list[int]) -> list[Tensor]:
-    """The definition for one sample, with the modalities that it has, one query token and one key stream at a time."""
+    """The definition in loops, for one sample: for each query token and each key stream that is present."""
     alone = {m: fusion.within[m]((given[m].tokens + positions(given[m].tokens))[row : row + 1]) for m in members}
     pooled = []
     for m in members:

@@ -24,7 +24,7 @@ MIDDLES = {
     ("layer4", 1): 1152,
 }
 PARAMETERS = {"r3d-18": 33_371_472, "r2plus1d-18": 31_505_325}
-"""With the classifier of 400 classes."""
+"""The size with the classifier of 400 classes."""
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -106,7 +106,7 @@ def test_another_number_of_channels_starts_from_the_mean_stem(
 
 def test_weights_that_do_not_fit_are_named_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
-    # Expanded zeros have the right shapes and next to no bytes.
+    # Expanded zeros have the right shapes and take almost no memory.
     weights = {key: torch.zeros(()).expand(shape) for key, shape in expected_shapes("r3d-18").items()}
     encoder = build_encoder("r3d-18", VIDEO, 8)
 

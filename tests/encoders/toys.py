@@ -18,7 +18,7 @@ TASK = Task("classification", ("pain",), ("no", "some", "much"))
 
 
 def toy_schema(*names: str, prevalent: tuple[str, ...] | None = None) -> Schema:
-    """Modalities by name; the first one is prevalent unless told otherwise."""
+    """A schema of the named modalities; by default the first one is prevalent."""
     chosen = prevalent or names[:1]
     privileged = tuple(name for name in names if name not in chosen)
     return Schema("toy", TASK, {name: MODALITIES[name] for name in names}, chosen, privileged)

@@ -71,7 +71,7 @@ def test_splitting_or_permuting_a_batch_changes_no_hallucination() -> None:
 
 
 def learning(loss: Tensor, model: HallucinatingStudent) -> set[str]:
-    """The parts of the model that a loss has a gradient for."""
+    """The parts of the model that get a gradient from a loss."""
     model.zero_grad()
     loss.backward()
     return {key.split(".")[0] for key, p in model.named_parameters() if p.grad is not None and p.grad.any()}

@@ -12,7 +12,7 @@ SCHEMAS = [toy_schema("face", "body"), toy_schema("face", "scene", "body", preva
 
 
 class Guarded(dict[str, Tensor]):
-    """A batch that fails the test when a privileged modality is looked at."""
+    """A batch that fails the test if a privileged modality is read."""
 
     def __init__(self, batch: dict[str, Tensor], privileged: tuple[str, ...]) -> None:
         super().__init__(batch)

@@ -35,7 +35,7 @@ def test_every_parameter_takes_part_in_training(name: str, schema: Schema) -> No
     present = {key: torch.arange(6) != row for row, key in enumerate(schema.modalities)}
     model(toy_batch(schema), present).prediction.square().sum().backward()
     still = {key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()}
-    # A softmax over one stream is 1 whatever its gate says.
+    # The softmax over a single stream is 1, whatever the gate's weights are.
     gate = {"fusion.gate.weight", "fusion.gate.bias"} if name == "cross-attention" else set()
     assert still == (gate if len(schema.modalities) == 1 else set())
 
