@@ -3,11 +3,12 @@
 import doctest
 import importlib
 import inspect
+import re
 from types import ModuleType
 
 import pytest
 
-from tests.house import sources
+from tests.house import ROOT, sources, texts
 
 WITH_EXAMPLES: list[str] = [
     *("pkdot.data", "pkdot.encoders", "pkdot.students", "pkdot.teachers"),
@@ -35,6 +36,12 @@ def test_examples_run(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: obje
 def test_every_public_name_has_an_example(name: str) -> None:
     module = importlib.import_module(name)
     assert [each for each, doc in _public(module) if ">>>" not in doc] == []
+
+
+def test_tables_that_docstrings_name_exist() -> None:
+    named = {path for text in texts().values() for path in re.findall(r"benchmarks/results/[\w/]+\.\w+", text)}
+    assert named
+    assert {path for path in named if not (ROOT / path).is_file()} == set()
 
 
 def _public(module: ModuleType) -> list[tuple[str, str]]:

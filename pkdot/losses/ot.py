@@ -1,7 +1,7 @@
 """Structural distillation by entropic optimal transport."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -68,10 +68,9 @@ class OTSettings:
     backend: str = "auto"
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            check_choice(name, getattr(self, name), choices)
-        check_topk(self.topk)
         settle_types(self)
+        check_topk(self.topk)
+        check_choice("backend", self.backend, BACKENDS)
         check_positive(blur=self.blur, temperature=self.temperature, tol=self.tol)
         if self.divergence != "sinkhorn" and self.backend != "auto":
             raise ValueError(
@@ -83,15 +82,6 @@ class OTSettings:
                 f"backend is {self.backend!r}, which solves transport='rows' only; expected auto or torch for "
                 "transport='anchors'."
             )
-
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "select": get_args(Select),
-    "transport": get_args(Transport),
-    "divergence": get_args(Divergence),
-    "shift": get_args(Shift),
-    "backend": BACKENDS,
-}
 
 
 def ot_distill_loss(student: Tensor, teacher: Tensor, **settings: Any) -> Tensor:
@@ -115,10 +105,10 @@ def ot_distill_loss(student: Tensor, teacher: Tensor, **settings: Any) -> Tensor
         C_{jl} = \tfrac12 \| u^T_j - u^T_l \|^2, \quad u = z / \|z\|.
 
     Here sample i is compared with sample i only. Mass on a wrong anchor costs little if the teacher finds that anchor
-    similar to the right one. It holds B cost matrices of k x k, or one if all samples share the anchors.
+    similar to the right one. It needs B cost matrices of k x k, or one if all samples share the anchors.
 
-    The defaults are compared with other settings in the ablation in ``benchmarks/results/methods.md``. The anchors
-    should cover the whole row: few anchors that are all near, or all far, lose much of the gain. Use the loss with few
+    ``benchmarks/results/methods/ablation.md`` compares the defaults with other settings. The anchors should cover the
+    whole row: few anchors that are all near, or all far, lose much of the gain. Use the loss with few
     labels and many unlabelled pairs. With all labels expect no gain; where the pairs are trusted,
     :func:`pkdot.losses.kd_loss` and :func:`pkdot.losses.structure_kl_loss` are cheaper and often as good.
 
