@@ -4,9 +4,9 @@
     python -m benchmarks.methods --work methods
 
 Makes the data sets in the folder ``--work``, runs the grids in ``benchmarks/grids`` through ``pkdot-compare``, and
-writes their reports with the conclusions to ``benchmarks/results/methods.md``. Call it again to resume. One grid alone;
-what would be run; the reports of the runs that are finished (below ``runs`` in the folder: the committed document is
-replaced only where all the runs that it rests on are there):
+writes ``benchmarks/results/methods.md`` and a page for each grid beneath it. Call it again to resume. One grid alone;
+what would be run; the reports of the runs that are finished (below ``runs`` in the folder: the committed pages are
+replaced only if all the runs that they rest on are there):
 
     python -m benchmarks.methods --work methods --parts ablation
     python -m benchmarks.methods --work methods --dry-run
@@ -21,46 +21,37 @@ Other flags are pkdot-compare's too, and win over the seeds below.
 
 import argparse
 import os
-import re
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from benchmarks.pages import HISTORY, Part, chapters, history_page, part_page, short_page
 from benchmarks.real_data import MAKERS
-from benchmarks.record import lay_out, lost, write_weights
-from pkdot.cli import compare
+from benchmarks.record import lay_out, lost, write_record
 from pkdot.cli.arguments import parse
+from pkdot.cli.compare import COMMAND
+from pkdot.cli.console import run_command
+from pkdot.comparison.compare import carry_out
 from pkdot.comparison.config import CompareConfig
+from pkdot.comparison.dry_run import dry_run
 from pkdot.comparison.grid import grid_of, read_grid
+from pkdot.comparison.machine import check_machine
 from pkdot.comparison.plan import Plan
 from pkdot.comparison.report.analysis import analyse
-from pkdot.comparison.report.formats import NOTHING, difference, gap, p_value
-from pkdot.comparison.report.inference import holm
-from pkdot.comparison.report.scores import NONE, TEACHER, Score
-from pkdot.comparison.results import scores as scores_of
-from pkdot.comparison.tuning import compared_runs
+from pkdot.comparison.report.scores import read_scores
 
 HERE = Path(__file__).resolve().parent
 GRIDS, RESULTS = HERE / "grids", HERE / "results"
 SOURCES = {"watch": "seglearn"}
 
-
-@dataclass(frozen=True)
-class Part:
-    """A grid of its own name, its heading, and how often it is repeated."""
-
-    title: str
-    flags: tuple[str, ...]
-
-
 PARTS = {
     "recipe": Part("The recommended recipe", ("--seeds", "1", "--tune-seeds", "0")),
-    "rivals": Part("Every method on vectors and signals", ("--seeds", "1")),
+    "rivals": Part("Every method on vectors and signals", ("--seeds", "1"), shown=True),
     "length": Part("The same digits with half the steps, at a quarter of the rate", ("--seeds", "1")),
-    "frames": Part("Frames, with physiology or sound beside them", ("--seeds", "1", "--tune-seeds", "1")),
+    "frames": Part("Frames, with physiology or sound beside them", ("--seeds", "1", "--tune-seeds", "1"), shown=True),
     "ablation": Part("What transport adds, and what its settings do", ("--seeds", "1")),
 }
 
@@ -74,133 +65,87 @@ def make_data(grid: Path) -> None:
             print(f"{folder}: {maker(folder)} samples", file=sys.stderr)
 
 
-def compose(conclusions: str, recipe: str, reports: Mapping[str, str]) -> str:
-    """One document: the conclusions, and below them the reports by part, a heading deeper and with their figures."""
-    chapters = [
-        "# Distillation methods compared",
-        "```\npython -m benchmarks.methods --work methods\n```",
-        conclusions.strip(),
-        *([recipe] if recipe else []),
-    ]
-    for name, report in reports.items():
-        part = PARTS[name]
-        sections = report[report.index("\n## ") :].strip()
-        chapters += [
-            f"## {part.title}",
-            f"`benchmarks/grids/{name}.toml`, {shlex.join(part.flags)}",
-            *([f"![Differences to the undistilled student]({name}.png)"] if "](report.png)" in report else []),
-            re.sub(r"^(#+ )", r"#\1", sections, flags=re.MULTILINE),
-        ]
-    return "\n\n".join(chapters) + "\n"
-
-
-def recipe_table(scores: Sequence[Score]) -> str:
-    """What the recipe gave, a line each data set and regime; p values corrected over the data sets of a regime."""
-    lines = [(block, line) for block in analyse(scores).blocks for line in block.methods]
-    rows = []
-    for regime in dict.fromkeys(block.regime for block, _ in lines):
-        own = [(block, line) for block, line in lines if block.regime == regime]
-        to_none = holm([line.to_none.p for _, line in own])
-        to_control = holm([line.to_control.p for _, line in own])
-        for (block, line), p, p_control in zip(own, to_none, to_control, strict=True):
-            none, teacher = block.line(NONE), block.line(TEACHER)
-            rows.append(
-                [
-                    f"{block.data}, {regime}",
-                    line.entry,
-                    str(line.to_none.runs),
-                    *(f"{100 * entry.level.mean:.1f}" if entry else NOTHING for entry in (none, line, teacher)),
-                    difference(line.to_none),
-                    p_value(p),
-                    gap(line.gap),
-                    difference(line.to_control),
-                    p_value(p_control),
-                    "yes" if line.to_none.non_inferior else "not shown",
-                ]
-            )
-    header = ["data set, regime", "recipe", "runs", "undistilled", "distilled", "teacher", "difference", "Holm p"]
-    header += ["gap closed", "difference to control", "Holm p (control)", "non-inferior"]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * 2 + ["---:"] * 10, *rows))
-
-
-def promises(plan: Plan) -> str:
-    """The recipe's table from the runs that are in."""
-    found = scores_of(compared_runs(plan))
-    explained = (
-        "The recipe as it comes, untuned, on runs that had no part in choosing it. Points and their 95 % intervals; p "
-        "by the corrected resampled t-test, after Holm's correction over the data sets of a regime. Control: the same "
-        "distillation from a teacher without the privileged modalities. Non-inferior: the one-sided 95 % bound of the "
-        "loss is less than 1 point."
-    )
-    return f"{explained}\n\n{recipe_table(found)}"
-
-
 def words_of(name: str, others: Sequence[str]) -> list[str]:
     """A part as words for pkdot-compare."""
     return ["--grid", str(GRIDS / f"{name}.toml"), "--out", str(Path("runs", name)), *PARTS[name].flags, *others]
 
 
 def plan_of(name: str, others: Sequence[str]) -> Plan:
-    """A part's runs."""
-    config = parse(CompareConfig, words_of(name, others), command=compare.COMMAND, description="")
+    """A part's runs. Planning takes seconds: one command plans each part once."""
+    config = parse(CompareConfig, words_of(name, others), command=COMMAND, description="")
     return Plan(grid_of(config), config)
 
 
-def kept_from_publishing(others: Sequence[str]) -> str:
-    """Recorded runs that the current folder lacks, so that the committed document stays; empty if there are none."""
+def carry_out_part(plan: Plan, command: str) -> None:
+    """Train what is not finished of a part, and write its report; with --dry-run say what would be trained."""
+    if plan.config.dry_run:
+        print(dry_run(plan.config))
+        return
+    check_machine(plan.config)
+    carry_out(plan, command)
+
+
+def missing_runs(plans: dict[str, Plan]) -> str:
+    """Recorded runs that are missing in the current folder, in words; empty if there are none."""
     for name in PARTS:
         record = RESULTS / f"{name}.csv"
         if not record.is_file():
             continue
-        if not Path("runs", name, "report.md").is_file():
+        if name not in plans or not Path("runs", name, "report.md").is_file():
             return f"{name} has no report"
-        if runs := lost(plan_of(name, others), record):
+        if runs := lost(plans[name], record):
             return f"{len(runs)} runs of {name}, the first of them {runs[0]}"
     return ""
 
 
-def publish(others: Sequence[str]) -> Path:
-    """Write the document, with figures and all scores beside it, from the runs below the current folder."""
-    reports, recipe = {}, ""
-    for name in PARTS:
+def publish(plans: dict[str, Plan]) -> Path:
+    """Write the pages, with figures and all scores beside them, from the reports below the current folder."""
+    conclusions = chapters((HERE / "conclusions.md").read_text(encoding="utf-8"))
+    pages = RESULTS / "methods"
+    pages.mkdir(exist_ok=True)
+    analyses = {}
+    for name, plan in plans.items():
         report = Path("runs", name, "report.md")
-        if report.is_file():
-            plan = plan_of(name, others)
-            if name == "recipe":
-                recipe = promises(plan)
-            write_weights(plan, RESULTS / f"{name}.weights.json")
-            reports[name] = report.read_text(encoding="utf-8")
-            shutil.copy(report.with_name("scores.csv"), RESULTS / f"{name}.csv")
-            if report.with_suffix(".png").is_file():
-                shutil.copy(report.with_suffix(".png"), RESULTS / f"{name}.png")
-    conclusions = (HERE / "conclusions.md").read_text(encoding="utf-8")
+        write_record(plan, RESULTS / f"{name}.csv", RESULTS / f"{name}.weights.json")
+        if report.with_suffix(".png").is_file():
+            shutil.copy(report.with_suffix(".png"), RESULTS / f"{name}.png")
+        page = part_page(name, PARTS[name], conclusions.get(name, ""), report.read_text(encoding="utf-8"))
+        (pages / f"{name}.md").write_text(page, encoding="utf-8")
+        analyses[name] = analyse(read_scores(RESULTS / f"{name}.csv"))
+    if HISTORY in conclusions:
+        (pages / f"{HISTORY}.md").write_text(history_page(conclusions[HISTORY]), encoding="utf-8")
     path = RESULTS / "methods.md"
-    path.write_text(compose(conclusions, recipe, reports), encoding="utf-8")
+    path.write_text(short_page(conclusions, PARTS, analyses), encoding="utf-8")
     return path
 
 
 def run(parts: Sequence[str], others: Sequence[str], *, recorded: bool) -> int:
     """Run grids below the current folder and publish; with ``recorded`` the other grids are reported as recorded."""
     named = [name for name in PARTS if name in parts or (recorded and (RESULTS / f"{name}.csv").is_file())]
+    report_only = [*others, "--stage", "report"]
+    plans: dict[str, Plan] = {}
     for name in named:
         make_data(GRIDS / f"{name}.toml")
+        plans[name] = plan_of(name, others if name in parts else report_only)
         if recorded:
-            count = lay_out(plan_of(name, others), RESULTS / f"{name}.csv", RESULTS / f"{name}.weights.json")
+            count = lay_out(plans[name], RESULTS / f"{name}.csv", RESULTS / f"{name}.weights.json")
             print(f"{name}: {count} runs are recorded", file=sys.stderr)
-    for name in named:
-        stage = [] if name in parts else ["--stage", "report"]
-        if (code := compare.main([*words_of(name, others), *stage])) != 0:
+    for name, plan in plans.items():
+        command = shlex.join([COMMAND, *words_of(name, others)])
+        if (code := run_command(COMMAND, partial(carry_out_part, plan, command))) != 0:
             return code
     if "--dry-run" in others:
         return 0
-    if lacking := kept_from_publishing(others):
+    reported = [name for name in PARTS if Path("runs", name, "report.md").is_file()]
+    plans = {name: plans.get(name) or plan_of(name, report_only) for name in reported}
+    if lacking := missing_runs(plans):
         print(
-            f"{RESULTS} is left as it is, since runs that are recorded there are missing here: {lacking}. The reports "
+            f"{RESULTS} stays as it is, since runs that are recorded there are missing here: {lacking}. The reports "
             f"are in {Path('runs').resolve()}; --recorded takes over what is recorded.",
             file=sys.stderr,
         )
         return 0
-    print(publish(others))
+    print(publish(plans))
     return 0
 
 

@@ -1,6 +1,7 @@
 """A comparison's scores and weights, read back: what was run on one machine is not repeated on another."""
 
 import json
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,18 @@ from pkdot.training.run_folder import RunFolder
 Key = tuple[str, str, int, int, str]
 
 
-def write_weights(plan: Plan, path: Path) -> None:
-    """Write the chosen weights of all blocks to one file."""
-    weights = {block.name: block.folder / WEIGHTS for block in plan.blocks}
-    found = {name: json.loads(own.read_text("utf-8")) for name, own in weights.items() if own.is_file()}
+def write_record(plan: Plan, scores: Path, weights: Path) -> None:
+    """Record the scores in the plan's folder, and the chosen weights of all blocks in one file.
+
+    A record of the same scores stays as it is.
+    """
+    own = plan.config.out / "scores.csv"
+    if list(_read(scores).values()) != read_scores(own):
+        shutil.copy(own, scores)
+    chosen = {block.name: block.folder / WEIGHTS for block in plan.blocks}
+    found = {name: _without_runs(path) for name, path in chosen.items() if path.is_file()}
     if found:
-        write_text(path, json.dumps(found, indent=1) + "\n")
+        write_text(weights, json.dumps(found, indent=1) + "\n")
 
 
 def lay_out(plan: Plan, scores: Path, weights: Path) -> int:
@@ -66,6 +73,12 @@ def _still_valid(block: PlannedBlock, plan: Plan, chosen: dict[str, dict[str, An
         for entry, choice in chosen.items()
         if entry in block.tried and choice["validation"].keys() == factors
     }
+
+
+def _without_runs(path: Path) -> dict[str, dict[str, Any]]:
+    """The choices in ``weights.json`` without the digests of the runs that decided them: other plans have others."""
+    chosen = json.loads(path.read_text("utf-8"))
+    return {entry: {"factor": own["factor"], "validation": own["validation"]} for entry, own in chosen.items()}
 
 
 def _write(run: Run, score: Score | None) -> None:

@@ -69,7 +69,7 @@ class RunBuilder:
         own: Settings = {"model": {"teacher": "concat"}} if kind == "self" else {}
         whole = run_config(*self._settings(cell), self._grid.regimes[cell.regime].teacher, own)
         config = TeacherRunConfig(whole.data, whole.model, whole.optim, whole.run, privileged=kind == "privileged")
-        study = seen_by_teacher(config, self._study(cell, config.data, config.optim))
+        study = self._seen(cell, config)
         entry = TEACHER if kind == "privileged" else f"{kind} teacher"
         return Run(cell, entry, config, teacher_fingerprint(config, study), self._place(cell, f"teacher-{kind}"))
 
@@ -92,6 +92,16 @@ class RunBuilder:
         key = repr((data, optim.task_loss))
         if key not in self._studies:
             self._studies[key] = open_study(data, optim, seed=0, opened=self._sets[cell.data].opened)
+        return self._studies[key]
+
+    def _seen(self, cell: Cell, config: TeacherRunConfig) -> Study:
+        """The data of a teacher. Those without the privileged modalities are kept too: digests take milliseconds."""
+        study = self._study(cell, config.data, config.optim)
+        if config.privileged:
+            return study
+        key = repr((config.data, config.optim.task_loss, "prevalent"))
+        if key not in self._studies:
+            self._studies[key] = seen_by_teacher(config, study)
         return self._studies[key]
 
     def _place(self, cell: Cell, name: str) -> Path:

@@ -1,12 +1,15 @@
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from benchmarks import methods
+from benchmarks.pages import Part, chapters, part_page, recipe_table, short_page
 from pkdot.comparison.grid import read_grid
 from pkdot.comparison.report.analysis import analyse
-from pkdot.comparison.report.formats import p_value
+from pkdot.comparison.report.formats import p_value, points
 from pkdot.comparison.report.inference import holm
 from tests.comparison.toys import comparison
 from tests.support import write_vectors
@@ -23,30 +26,82 @@ def test_every_part_is_a_grid_and_every_grid_a_part_or_the_first_look() -> None:
         assert grid.entries
 
 
-def test_the_document_has_the_conclusions_and_the_reports_a_heading_deeper() -> None:
-    head = "# Title\n\n```\npkdot-compare --grid here.toml\n```\n\n![All](report.png)\n\n"
-    report = f"{head}## In short\n\nkd helps.\n\n## toy, few\n\n| a |\n"
-    text = methods.compose("Use kd.\n", "| promised |", {"rivals": report})
-    assert text.startswith("# Distillation methods compared\n")
-    assert "\nUse kd.\n\n| promised |\n\n## Every method on vectors and signals\n" in text
-    assert "](rivals.png)" in text
-    assert text.index("| promised |") < text.index("## Every method")
-    assert "\n### In short\n\nkd helps.\n\n### toy, few\n" in text
+REPORT = "# Title\n\n```\npkdot-compare --grid here.toml\n```\n\n![All](report.png)\n\n## In short\n\nkd helps.\n"
+CONCLUSIONS = "Use kd.\n\n## rivals\n\nkd leads.\n\n## history\n\nIt came about.\n"
+
+
+def test_a_part_has_a_page_with_its_conclusions_its_figure_and_its_report() -> None:
+    part = Part("Every method", ("--seeds", "1"))
+    text = part_page("rivals", part, chapters(CONCLUSIONS)["rivals"], REPORT)
+    assert text.startswith("# Every method\n\n`benchmarks/grids/rivals.toml`, --seeds 1; one part of [")
+    assert "\n\n## What it shows\n\nkd leads.\n\n![Differences to the undistilled student](../rivals.png)\n\n" in text
+    assert text.endswith("\n\n## In short\n\nkd helps.\n")
     assert "here.toml" not in text
-    assert ".png" not in methods.compose(
-        "Use kd.\n", "| promised |", {"rivals": report.replace("![All](report.png)\n\n", "")}
-    )
+    assert ".png" not in part_page("rivals", part, "", REPORT.replace("![All](report.png)\n\n", ""))
+
+
+def test_the_short_page_has_a_table_for_each_regime_over_the_data_sets_of_all_shown_parts() -> None:
+    parts = {"recipe": Part("Recipe", ()), "rivals": Part("R", (), shown=True), "frames": Part("F", (), shown=True)}
+    found = {
+        "recipe": analyse(comparison({"kd": 0.02}, data=("a",))),
+        "rivals": analyse(comparison({"ot": 0.02, "kd": 0.05}, data=("a", "b"), regimes=("few", "all"))),
+        "frames": analyse(comparison({"hint": -0.05}, data=("c",))),
+    }
+    text = short_page(chapters(CONCLUSIONS), parts, found)
+    assert text.index("| data set |") < text.index("Use kd.") < text.index("### Few") < text.index("### All")
+    few, every = text[text.index("### Few") : text.index("### All")], text[text.index("### All") :]
+    assert "| method | a | b | c |" in few
+    assert "| method | a | b |\n" in every
+    (kd,) = [block.line("kd") for block in found["rivals"].blocks if (block.data, block.regime) == ("b", "few")]
+    assert kd is not None
+    row = next(line for line in few.splitlines() if line.startswith("| kd |"))
+    assert row.split(" | ")[2:] == [f"{points(kd.to_none.mean)} ***", "– |"]
+    assert next(line for line in few.splitlines() if line.startswith("| teacher |")).count("+") == 3
+    assert "](rivals.png)" in text
+    for name in ("recipe", "rivals", "frames", "history"):
+        assert f"](methods/{name}.md)" in text
 
 
 def test_the_recipe_is_corrected_over_the_data_sets_of_a_regime() -> None:
-    scores = comparison({"kd": 0.004}, data=("a", "b", "c"), regimes=("few", "all"), noise=0.01)
-    rows = [line.split(" | ") for line in methods.recipe_table(scores).splitlines()[2:]]
-    assert [row[0] for row in rows] == [f"| {data}, {regime}" for regime in ("few", "all") for data in "abc"]
-    for regime in ("few", "all"):
-        blocks = [block for block in analyse(scores).blocks if block.regime == regime]
+    found = analyse(comparison({"kd": 0.004}, data=("a", "b", "c"), regimes=("few", "all"), noise=0.01))
+    table = recipe_table(found)
+    assert [name for name, _ in table.groups] == ["few", "all"]
+    for regime, rows in table.groups:
+        assert [row[0].text for row in rows] == ["a", "b", "c"]
+        blocks = [block for block in found.blocks if block.regime == regime]
         corrected = holm([line.to_none.p for block in blocks for line in block.methods])
-        own = [row for row in rows if row[0].endswith(regime)]
-        assert [row[7] for row in own] == [p_value(p) for p in corrected]
+        assert [row[7].text for row in rows] == [p_value(p) for p in corrected]
+
+
+def rounded(figures: Iterable[str], like: str) -> set[float]:
+    """Figures with as many places as one has."""
+    return {round(float(figure), len(like.partition(".")[2])) for figure in figures}
+
+
+@pytest.mark.parametrize("name", ["", *methods.PARTS])
+def test_every_figure_of_the_conclusions_stands_in_a_table(name: str) -> None:
+    results = methods.RESULTS / "methods"
+    pages = [results / f"{name}.md"] if name else list(results.glob("*.md"))
+    tables = [line for page in pages for line in page.read_text("utf-8").splitlines() if line.startswith("|")]
+    told = chapters((methods.HERE / "conclusions.md").read_text("utf-8"))[name]
+    pattern = r"(?<![\w.-])[+-]\d+(?:\.\d+)?(?!\w)|\d+\.\d\d|\d+(?= %)|(?<=Holm p )\d\.\d+"
+    quoted = re.findall(pattern, " ".join(told.split()))
+    assert quoted
+    known = re.findall(r"(?<![\w.])[+-]?\d+(?:\.\d+)?", "\n".join(tables))
+    signed = [figure for figure in known if figure[0] in "+-"]
+    for figure in quoted:
+        assert float(figure) in rounded(signed if figure[0] in "+-" else known, figure), figure
+
+
+def test_the_first_table_comes_soon() -> None:
+    lines = (methods.RESULTS / "methods.md").read_text("utf-8").splitlines()
+    assert next(place for place, line in enumerate(lines, start=1) if line.startswith("|")) <= 30
+
+
+def test_links_between_the_pages_lead_somewhere() -> None:
+    for page in (methods.RESULTS / "methods.md", *(methods.RESULTS / "methods").glob("*.md")):
+        for link in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")):
+            assert (page.parent / link).is_file(), link
 
 
 @pytest.fixture
@@ -62,13 +117,17 @@ def published(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         grid += '[regimes."few labels"]\ndata = { labels = 0.4 }\n[entries.kd]\ndistill = { method = "kd" }\n'
         (here / "grids" / f"{name}.toml").write_text(grid)
     flags = ("--seeds", "2", "--tune-seeds", "0", "--jobs", "2")
-    monkeypatch.setattr(methods, "PARTS", {name: methods.Part(name.title(), flags) for name in ("one", "two")})
+    monkeypatch.setattr(methods, "PARTS", {name: Part(name.title(), flags) for name in ("one", "two")})
     monkeypatch.setattr(methods, "HERE", here)
     monkeypatch.setattr(methods, "GRIDS", here / "grids")
     monkeypatch.setattr(methods, "RESULTS", here / "results")
     monkeypatch.chdir(tmp_path)
     assert call(monkeypatch, tmp_path / "work") == 0
     return here / "results"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*.*")}
 
 
 def call(monkeypatch: pytest.MonkeyPatch, work: Path, *words: str) -> int:
@@ -83,16 +142,16 @@ def test_a_folder_that_lacks_recorded_runs_leaves_the_document_alone(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    before = {path.name: path.read_bytes() for path in published.iterdir()}
-    assert {"methods.md", "one.csv", "two.csv"} <= set(before)
-    assert b"## One" in before["methods.md"]
-    assert b"## Two" in before["methods.md"]
+    before = contents(published)
+    assert {"methods.md", "one.csv", "two.csv", "one.md", "two.md"} <= set(before)
+    assert b"[One](methods/one.md)" in before["methods.md"]
+    assert before["two.md"].startswith(b"# Two\n")
     for result in (tmp_path / "work" / "runs" / "two").rglob("kd/*/result.json"):
         result.unlink()
     assert call(monkeypatch, tmp_path / "work", "--stage", "report") == 0
     assert "2 runs of two, the first of them toy / few labels / 0 / 0 / kd" in capsys.readouterr().err
     assert call(monkeypatch, tmp_path / "new", "--parts", "one", "--stage", "report") == 2
-    assert {path.name: path.read_bytes() for path in published.iterdir()} == before
+    assert contents(published) == before
 
     assert call(monkeypatch, tmp_path / "new", "--parts", "one", "--recorded") == 0
     assert "one: 1" in capsys.readouterr().err

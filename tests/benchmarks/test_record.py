@@ -39,9 +39,10 @@ def scored(plan: Plan) -> list[Score]:
 
 def test_what_is_recorded_is_not_repeated_and_scores_the_same(run: CompareConfig, tmp_path: Path) -> None:
     weights = tmp_path / "weights.json"
-    record.write_weights(plan_of(run), weights)
+    recorded = tmp_path / "recorded.csv"
+    record.write_record(plan_of(run), recorded, weights)
     plan = plan_of(replace(run, out=tmp_path / "again"))
-    assert record.lay_out(plan, run.out / "scores.csv", weights) > 0
+    assert record.lay_out(plan, recorded, weights) > 0
     assert scored(plan) == scored(plan_of(run))
     assert len(scored(plan)) == ROWS
     assert [to_choose(block) for block in plan.blocks] == [[]]

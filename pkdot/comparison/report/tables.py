@@ -32,7 +32,7 @@ class Table:
     @property
     def worded(self) -> list[bool]:
         """Which columns hold words; the others hold figures."""
-        return [name in ("entry", "method", "verdict") for name in self.header]
+        return [name in ("entry", "method", "data set", "verdict") for name in self.header]
 
 
 def block_table(block: BlockResult) -> Table:
