@@ -1,6 +1,6 @@
-"""What a run says where its result is not worth much: sentences from numbers, or nothing.
+"""Warnings about results that are not worth much. Each function makes a sentence from numbers, or None.
 
-None of them stops a run. A sentence is for somebody who does not know the toolkit: what was seen, and what helps.
+No warning stops a run. A sentence is for people who do not know the toolkit: it says what was seen and what helps.
 """
 
 import logging
@@ -16,18 +16,28 @@ from pkdot.metrics import unscorable
 log = logging.getLogger(__name__)
 
 SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-7, 1e7
-"""Balanced weights beyond these say that one of the two gradients has all but vanished."""
+"""Beyond these, a balanced weight shows that one of the two gradients has nearly vanished."""
 
 
 def warn(*sentences: str | None) -> None:
-    """Tell each sentence, in a line of its own, to whoever listens to the logger."""
+    """Log each sentence as a warning of one line; None is left out.
+
+    >>> warn(None)
+    """
     for sentence in sentences:
         if sentence is not None:
             log.warning("warning: %s", sentence)
 
 
 def warn_of_data(study: Study) -> None:
-    """Warn of classes without a labelled training sample, and of splits on which the metric cannot be computed."""
+    """Warn of classes without a labelled training sample, and of splits on which the metric cannot be computed.
+
+    >>> from types import SimpleNamespace
+    >>> from pkdot.tasks import Task
+    >>> schema = SimpleNamespace(name="toy", task=Task("classification", ("pain",), ("no", "yes")))
+    >>> targets = {"train": [(0.0,), (1.0,)], "val": [(0.0,)], "test": [(1.0,)]}
+    >>> warn_of_data(SimpleNamespace(schema=schema, targets=targets))  # nothing to warn of
+    """
     task, known = study.schema.task, study.targets
     warn(classes_without_samples(task.classes, [target[0] for target in known["train"]]))
     for name, targets, consequence in (
@@ -40,20 +50,31 @@ def warn_of_data(study: Study) -> None:
 
 
 def best_was_last(who: str, best_epoch: int, epochs: int, score: float) -> str | None:
-    """Training ended while the score still rose; a perfect score, which the loss alone goes on from, may end so."""
+    """A run whose best epoch was its last: its score may still have been rising. A perfect score needs no warning.
+
+    >>> best_was_last("teacher", best_epoch=19, epochs=20, score=0.8)
+    'teacher: the best epoch was the last of 20; more --epochs may help.'
+    """
     if best_epoch < epochs - 1 or score >= 1:
         return None
     return f"{who}: the best epoch was the last of {epochs}; more --epochs may help."
 
 
 def no_better_than_chance(who: str, metric: str, metrics: Mapping[str, float], targets: Sequence[float]) -> str | None:
-    """A test result that is not two standard errors above an answer that looks at nothing.
+    """A test result that is less than two standard errors above a constant answer.
 
-    For classes that answer is the commonest one; for levels and values any constant, which has a kappa or CCC of 0.
-    Nothing is said of so few targets that no result could be told from chance.
+    For classes the constant answer is the most frequent class. For levels and values it is any constant, which has a
+    kappa or CCC of 0. With very few targets no result could be told from chance, and the function returns None.
 
     Args:
+        who: the model, for the sentence.
+        metric: the primary metric of the task.
+        metrics: the model's metrics on the test split.
         targets: of the labelled test samples.
+
+    >>> print(no_better_than_chance("teacher", "qwk", {"qwk": 0.1}, [0.0, 1.0, 2.0, 3.0] * 9))
+    teacher: qwk 0.100 on the 36 test samples is not clearly above chance (always answering the same gives 0); there \
+is little to distil.
     """
     count = len(targets)
     if not count:
@@ -61,7 +82,7 @@ def no_better_than_chance(who: str, metric: str, metrics: Mapping[str, float], t
     if metric == "accuracy":
         chance = max(targets.count(value) for value in set(targets)) / count
         limit = chance + 2 * math.sqrt(chance * (1 - chance) / count)
-        answer = f"always answering the commonest class gives {chance:.3f}"
+        answer = f"always answering the most frequent class gives {chance:.3f}"
     else:
         limit, answer = 2 / math.sqrt(count), "always answering the same gives 0"
     if limit >= 1 or metrics[metric] > limit:
@@ -73,7 +94,11 @@ def no_better_than_chance(who: str, metric: str, metrics: Mapping[str, float], t
 
 
 def not_ahead(metric: str, teacher: float, control: float) -> str | None:
-    """A teacher that the undistilled student matches has nothing to teach it."""
+    """A teacher that is no better than the undistilled student: it has nothing to teach.
+
+    >>> not_ahead("accuracy", teacher=0.9, control=0.8) is None
+    True
+    """
     if teacher > control:
         return None
     return (
@@ -83,10 +108,14 @@ def not_ahead(metric: str, teacher: float, control: float) -> str | None:
 
 
 def classes_without_samples(classes: Sequence[str], targets: Sequence[float]) -> str | None:
-    """Classes that are declared and that no labelled training sample has: no model will ever answer them.
+    """Declared classes that no labelled training sample has: no model learns to answer them.
 
     Args:
+        classes: names of the declared classes.
         targets: class indices of the labelled training samples.
+
+    >>> classes_without_samples(("no", "yes"), [0.0, 0.0])
+    "class 'yes' has no labelled sample in the training split, so that no model learns to answer it."
     """
     known = {int(target) for target in targets}
     missing = [name for index, name in enumerate(classes) if index not in known]
@@ -97,10 +126,14 @@ def classes_without_samples(classes: Sequence[str], targets: Sequence[float]) ->
 
 
 def absurd_weights(weights: Mapping[str, float], factor: float) -> str | None:
-    """Balanced weights that are zero, not finite, or so large or small that one gradient has all but vanished.
+    """Balanced weights that are zero, not finite, or so extreme that one of the two gradients has nearly vanished.
 
     Args:
-        factor: on the balanced weights; at 0 nothing else was asked for.
+        weights: of each loss.
+        factor: on the balanced weights; with 0 the weights are meant to be 0.
+
+    >>> absurd_weights({"ot": 0.05}, factor=0.5) is None
+    True
     """
     odd = {name: value for name, value in weights.items() if not SMALLEST_WEIGHT <= value <= LARGEST_WEIGHT}
     if not odd or factor == 0:

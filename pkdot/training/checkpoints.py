@@ -12,7 +12,14 @@ from pkdot.storage import write_bytes
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a state of tensors and plain values. The older file stays until the new one is complete on the disk."""
+    """Write a state of tensors and plain values. The older file stays until the new one is complete on the disk.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     save_state(Path(folder, "last.pt"), {"weights": torch.zeros(2), "epoch": 3})
+    ...     [path.name for path in Path(folder).iterdir()]
+    ['last.pt']
+    """
     content = io.BytesIO()
     torch.save({"digest": digest(state), "state": state}, content)
     write_bytes(path, content.getbuffer())

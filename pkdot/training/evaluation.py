@@ -21,13 +21,19 @@ from pkdot.tasks import Task
 class Predictions:
     """A model's answers for a split, on the CPU.
 
+    >>> target, labelled = torch.tensor([0, 1, 1]), torch.tensor([True, True, False])
+    >>> logits = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> known = Predictions(("a", "b", "c"), logits, torch.zeros(3, 8), {}, target, labelled)
+    >>> known.metrics(Task("classification", ("pain",), ("no", "yes")))["accuracy"]
+    0.5
+
     Attributes:
         ids: of the ``n`` samples.
-        prediction: ``(n, C)`` or ``(n, R)``, the raw outputs.
+        prediction: ``(n, C)`` logits or ``(n, R)`` regression outputs.
         embedding: ``(n, d)``.
-        streams: name to ``(n, d_m)``.
+        streams: ``(n, d_m)`` for each modality that the model encodes.
         target: ``(n,)`` or ``(n, R)``.
-        labelled: ``(n,)`` bool.
+        labelled: ``(n,)`` bool; metrics and losses use these samples only.
     """
 
     ids: tuple[str, ...]
@@ -38,7 +44,7 @@ class Predictions:
     labelled: Tensor
 
     def output(self, rows: list[int] | Tensor, device: torch.device) -> Output:
-        """The answers of some rows, as the model gave them, on a device."""
+        """Some rows, as the output of the model, on a device."""
         streams = {name: stream[rows].to(device) for name, stream in self.streams.items()}
         return Output(self.embedding[rows].to(device), self.prediction[rows].to(device), streams)
 
@@ -47,9 +53,9 @@ class Predictions:
         return task.metrics(self.prediction[self.labelled], self.target[self.labelled])
 
     def task_loss(self, task: Task) -> float:
-        """The task loss over the labelled samples of the whole split at once.
+        """The task loss of all labelled samples together.
 
-        Where these have no CCC, the mean of their squared errors stands for it: 1 - CCC would be 1 for every model.
+        Where they have no CCC, the mean of their squared errors replaces it: 1 - CCC would be 1 for every model.
         """
         if task.loss == "ccc" and unscorable("ccc", self.target[self.labelled]):
             return float(task.sample_losses(self.prediction[self.labelled], self.target[self.labelled]).mean())
@@ -57,7 +63,24 @@ class Predictions:
 
 
 def write_predictions(path: Path, predictions: Predictions, subjects: list[str], schema: Schema) -> None:
-    """``predictions.csv``: id, subject, target and decoded prediction, with a probability for each class."""
+    """Write ``predictions.csv``: id, subject, target and decoded prediction, and a probability for each class.
+
+    Args:
+        path: of the file.
+        predictions: the answers.
+        subjects: the subject of each sample.
+        schema: of the data set.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> schema = Schema("toy", Task("classification", ("pain",), ("no", "yes")), {}, (), ())
+    >>> one = torch.ones(1, dtype=torch.bool)
+    >>> known = Predictions(("a",), torch.tensor([[0.0, 0.0]]), torch.zeros(1, 8), {}, torch.tensor([1]), one)
+    >>> with TemporaryDirectory() as folder:
+    ...     write_predictions(Path(folder, "predictions.csv"), known, ["anna"], schema)
+    ...     print(Path(folder, "predictions.csv").read_text(), end="")
+    id,subject,pain,predicted_pain,p_no,p_yes
+    a,anna,yes,no,0.5,0.5
+    """
     task = schema.task
     decoded = task.decode(predictions.prediction)
     classes = list(task.classes)
@@ -78,5 +101,10 @@ def write_predictions(path: Path, predictions: Predictions, subjects: list[str],
 
 
 def write_result(path: Path, result: dict[str, Any]) -> None:
-    """``result.json``, the mark of a finished run."""
+    """Write ``result.json``, which marks a run as finished.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_result(Path(folder, "result.json"), {"metrics": {"accuracy": 0.75}})
+    """
     write_text(path, json.dumps(result, indent=2) + "\n")

@@ -47,7 +47,7 @@ def as_teacher(config: StudentRunConfig) -> TeacherRunConfig:
 
     >>> config = StudentRunConfig(run=RunConfig(seed=3, name="mine"))
     >>> as_teacher(config).run.seed, as_teacher(config).run.name
-    (3, None)
+    (3, '')
     """
     run = RunConfig(
         out=config.run.out,

@@ -1,4 +1,4 @@
-"""What decides a run's result, so that a run is reused only where the same one would be made now."""
+"""Everything that decides the result of a run. A run is reused only if a new one would have the same fingerprint."""
 
 import hashlib
 import inspect
@@ -22,7 +22,7 @@ from pkdot.training.distillation import accepted_settings, balance_factor, loss_
 from pkdot.training.schedule import resolved
 
 FORMAT = 1
-"""Goes up when training itself changes in a way that no setting tells: older runs are then not reused."""
+"""Increase it when training changes in a way that no setting shows: older runs are then not reused."""
 NO_TEACHER = "none"
 _WORDS = {
     "data.content": "the content of the data",
@@ -35,7 +35,12 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Names and values of everything that changes the result of a run; threads, paths, device and names do not."""
+    """Names and values of everything that changes the result of a run. Threads, paths, device and names do not.
+
+    >>> was, wanted = Fingerprint({"optim.epochs": 1, "seed": 0}), Fingerprint({"optim.epochs": 20, "seed": 0})
+    >>> was.differences(wanted)
+    ['optim.epochs 1 instead of 20']
+    """
 
     parts: Mapping[str, Any]
 
@@ -45,7 +50,7 @@ class Fingerprint:
         return hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def differences(self, wanted: "Fingerprint", *, but: Iterable[str] = ()) -> list[str]:
-        """A phrase for each part in which this run is another than the wanted one: "optim.epochs 1 instead of 20"."""
+        """A phrase for each part that differs from the wanted run's, except for the parts in ``but``."""
         names = [name for name in dict.fromkeys([*self.parts, *wanted.parts]) if name not in but]
         return [
             _WORDS[name]
@@ -66,13 +71,20 @@ class Fingerprint:
 
 
 def read_fingerprint(path: Path) -> Fingerprint:
-    """The fingerprint in a file. Raises ``ValueError`` for a file that is missing, damaged or changed."""
+    """The fingerprint in a file. Raises ``ValueError`` for a file that is missing, damaged or changed.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Fingerprint({"seed": 0}).write(Path(folder, "fingerprint.json"))
+    ...     read_fingerprint(Path(folder, "fingerprint.json"))
+    Fingerprint(parts={'seed': 0})
+    """
     try:
         parts = json.loads(path.read_text(encoding="utf-8"))
         digest = parts.pop("digest")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
-            f"{path}: expected the fingerprint of a run, which tells what it was trained on and how."
+            f"{path}: expected the fingerprint of a run, which says how it was trained and on what."
         ) from error
     found = Fingerprint(parts)
     if found.digest != digest:
@@ -81,7 +93,12 @@ def read_fingerprint(path: Path) -> Fingerprint:
 
 
 def teacher_fingerprint(config: TeacherRunConfig, study: Study) -> Fingerprint:
-    """Of a teacher trained with ``config`` on ``study``, which has the modalities that the teacher reads."""
+    """The fingerprint of a teacher's run.
+
+    Args:
+        config: of the run.
+        study: the data; its schema has the modalities that the teacher reads, and no others.
+    """
     names = tuple(study.schema.modalities)
     return Fingerprint(
         {
@@ -92,7 +109,13 @@ def teacher_fingerprint(config: TeacherRunConfig, study: Study) -> Fingerprint:
 
 
 def student_fingerprint(config: StudentRunConfig, study: Study, teacher: str) -> Fingerprint:
-    """Of a student; ``teacher`` names what it learns from: the digest of a fingerprint, or :data:`NO_TEACHER`."""
+    """The fingerprint of a student's run.
+
+    Args:
+        config: of the run.
+        study: the data.
+        teacher: the digest of the teacher's fingerprint, or :data:`NO_TEACHER`.
+    """
     names = study.schema.prevalent
     parts = {
         **_common(config.model, config.optim, config.run.seed, study, names),
@@ -105,9 +128,18 @@ def student_fingerprint(config: StudentRunConfig, study: Study, teacher: str) ->
 
 
 def teacher_digest(path: Path | None) -> str:
-    """What names a teacher in its student's fingerprint: the digest of the teacher's own fingerprint.
+    """What stands for a teacher in its student's fingerprint: the digest of the teacher's own fingerprint.
 
-    An older version has trained a teacher without one; its weights name it. Raises ``ValueError`` for no run folder.
+    Teachers of older versions have no fingerprint; the digest of their weights stands for them.
+
+    Args:
+        path: the teacher's run folder, or None.
+
+    Raises:
+        ValueError: the folder holds no teacher.
+
+    >>> teacher_digest(None)
+    'none'
     """
     if path is None:
         return NO_TEACHER
@@ -137,13 +169,13 @@ def _common(model: ModelConfig, optim: OptimConfig, seed: int, study: Study, nam
     }
     if model.weights is not None and "video" in kinds:
         parts["model.weights"] = file_digest(model.weights)[:16]
-    # The task's own name for the loss stands above; of "auto" nobody could tell what it was.
+    # The task loss is in "data.task" by its name: "auto" would not say which one it was.
     settings = asdict(resolved(optim, len(study.splits.train)))
     return parts | {f"optim.{name}": value for name, value in settings.items() if name != "task_loss"}
 
 
 def _distillation(config: StudentRunConfig, study: Study) -> dict[str, Any]:
-    """The settings that the method takes, with its losses' own defaults for those that were not given."""
+    """The settings that the method's losses have; those that were not given have the losses' own defaults."""
     distill, shares = config.distill, parse_method(config.distill.method)
     parts: dict[str, Any] = {"distill.method": shares}
     for name, given in loss_settings(distill, study.schema.task).items():

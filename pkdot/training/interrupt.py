@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps instead of in the middle of one."""
+"""Ctrl-C ends a run between two steps, not in the middle of one."""
 
 import signal
 import threading
@@ -9,7 +9,11 @@ from types import FrameType
 
 
 class Interrupted(Exception):
-    """Training stopped at the user's request after its state was saved."""
+    """The user has stopped a training, and its state was saved.
+
+    >>> Interrupted(Path("runs/teacher")).folder.name
+    'teacher'
+    """
 
     def __init__(self, folder: Path) -> None:
         super().__init__(f"stopped; the state is saved in {folder}")
@@ -17,13 +21,19 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """Whether somebody has asked to stop."""
+    """Whether the user has asked to stop.
+
+    >>> request = StopRequest()
+    >>> request.receive(signal.SIGINT, None)
+    >>> request.made
+    True
+    """
 
     def __init__(self) -> None:
         self.made = False
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """A signal handler: the first signal is a request, the second one is obeyed at once."""
+        """Handle a signal: the first one is a request, the second one stops at once."""
         if self.made:
             raise KeyboardInterrupt
         self.made = True
@@ -31,7 +41,13 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request that the loop reads between steps."""
+    """Turn SIGINT and SIGTERM into a request that the loop reads between two steps.
+
+    >>> with stop_requests() as stop:
+    ...     signal.raise_signal(signal.SIGINT)
+    ...     stop.made
+    True
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request  # only the main thread may set handlers

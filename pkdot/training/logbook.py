@@ -13,12 +13,19 @@ from pkdot.training.run_folder import RunFolder
 
 
 class LogBook:
-    """Writes the rows of one run.
+    """Writes the epochs and pictures of one run.
 
     Args:
-        folder: where the files go.
-        rows: how many rows of ``metrics.jsonl`` the resumed state knows of; later ones are dropped and made again.
-        step: the step from which TensorBoard's events are made again.
+        folder: of the run.
+        rows: how many rows of ``metrics.jsonl`` were written when the resumed state was saved; later rows are dropped.
+        step: the step from which a resumed run writes TensorBoard's events again.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as out, LogBook(RunFolder(Path(out))) as log:
+    ...     log.epoch(0, step=10, rate=0.1, train={"loss": 0.5}, validation={"score": 0.75})
+    ...     print(Path(out, "metrics.jsonl").read_text(), end="")
+    {"epoch": 0, "step": 10, "lr": 0.1, "train": {"loss": 0.5}, "val": {"score": 0.75}}
     """
 
     def __init__(self, folder: RunFolder, *, rows: int = 0, step: int = 0) -> None:
@@ -38,7 +45,7 @@ class LogBook:
             train: mean losses over the epoch's steps.
             validation: metrics of the validation split.
         """
-        # No clock time in it: equal runs leave equal files.
+        # Without the time of day: equal runs leave equal files.
         row = {"epoch": epoch, "step": step, "lr": rate, "train": train, "val": validation}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

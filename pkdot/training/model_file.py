@@ -19,7 +19,14 @@ from pkdot.training.checkpoints import digest, first_line
 
 
 def save_model(path: Path, model: nn.Module, metadata: dict[str, Any]) -> None:
-    """Write a model's weights as safetensors, with ``metadata`` in the header and in a JSON file beside it."""
+    """Write a model's weights as safetensors, with ``metadata`` in the header and in a JSON file beside it.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     save_model(Path(folder, "best.safetensors"), nn.Linear(3, 2), {"kind": "teacher"})
+    ...     sorted(path.name for path in Path(folder).iterdir())
+    ['best.json', 'best.safetensors']
+    """
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     metadata = {**metadata, "sha256": digest(tensors)}
     metadata["metadata_sha256"] = _metadata_digest(metadata)
@@ -61,10 +68,23 @@ def _metadata_digest(metadata: dict[str, Any]) -> str:
 
 
 def check_fits(tensors: dict[str, Tensor], kind: type[nn.Module], schema: Schema, config: ModelConfig) -> None:
-    """Raise ``ValueError`` unless the weights have the shapes of such a model.
+    """Raise ``ValueError`` unless the weights have the names and shapes of such a model.
 
-    It is called before the model is built: a damaged file could ask for a model of any size. A model that cannot be
-    built without memory for its values is not checked.
+    It needs no memory for the model, so call it first: a damaged file could ask for a model of any size. A model that
+    torch cannot build without memory is not checked.
+
+    Args:
+        tensors: the weights.
+        kind: the class of the model.
+        schema: of the data that it was trained on.
+        config: its settings.
+
+    >>> from pkdot.data.batch import Modality
+    >>> from pkdot.students import STUDENTS
+    >>> from pkdot.tasks import Task
+    >>> schema = Schema("toy", Task("regression", ("y",)), {"x": Modality("vector", (4,))}, ("x",), ())
+    >>> weights = STUDENTS["visual"](schema, ModelConfig(width=8)).state_dict()
+    >>> check_fits(weights, STUDENTS["visual"], schema, ModelConfig(width=8))
     """
     try:
         with torch.device("meta"):
@@ -81,11 +101,10 @@ def check_fits(tensors: dict[str, Tensor], kind: type[nn.Module], schema: Schema
 def blamed_on(path: Path, problem: str) -> Iterator[None]:
     """Turn every error in the block into a ``ValueError`` that names the file and the problem.
 
-    Example:
-        >>> with blamed_on(Path("best.safetensors"), "metadata that this version cannot read"):
-        ...     {}["model"]
-        Traceback (most recent call last):
-        ValueError: best.safetensors: metadata that this version cannot read ('model').
+    >>> with blamed_on(Path("best.safetensors"), "metadata that this version cannot read"):
+    ...     {}["model"]
+    Traceback (most recent call last):
+    ValueError: best.safetensors: metadata that this version cannot read ('model').
     """
     try:
         yield

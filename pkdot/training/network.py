@@ -15,20 +15,17 @@ from pkdot.training.evaluation import Predictions
 class Network:
     """A model, the modalities that it reads, and the device that it is on.
 
-    Example:
-        >>> from pkdot.config import ModelConfig
-        >>> from pkdot.data.batch import Modality, Schema
-        >>> from pkdot.students import STUDENTS
-        >>> from pkdot.tasks import Task
-        >>> task = Task("classification", ("answer",), ("low", "high"))
-        >>> schema = Schema("toy", task, {"pulse": Modality("vector", (4,))}, ("pulse",), ())
-        >>> student = STUDENTS["visual"](schema, ModelConfig(width=8))
-        >>> network = Network(student, ("pulse",), torch.device("cpu"))
-        >>> there = torch.ones(3, dtype=torch.bool)
-        >>> batch = Batch(("a", "b", "c"), {"pulse": torch.zeros(3, 4)}, {"pulse": there}, torch.zeros(3), there)
-        >>> output = network.run(batch)
-        >>> output.embedding.shape, output.prediction.shape
-        (torch.Size([3, 8]), torch.Size([3, 2]))
+    >>> from pkdot.config import ModelConfig
+    >>> from pkdot.data.batch import Modality, Schema
+    >>> from pkdot.students import STUDENTS
+    >>> from pkdot.tasks import Task
+    >>> task = Task("classification", ("answer",), ("low", "high"))
+    >>> schema = Schema("toy", task, {"pulse": Modality("vector", (4,))}, ("pulse",), ())
+    >>> network = Network(STUDENTS["visual"](schema, ModelConfig(width=8)), ("pulse",), torch.device("cpu"))
+    >>> there = torch.ones(3, dtype=torch.bool)
+    >>> batch = Batch(("a", "b", "c"), {"pulse": torch.zeros(3, 4)}, {"pulse": there}, torch.zeros(3), there)
+    >>> network.run(batch).prediction.shape
+    torch.Size([3, 2])
     """
 
     model: nn.Module

@@ -22,7 +22,11 @@ _INK, _LINE = (40, 40, 40), (70, 70, 70)
 
 @dataclass(frozen=True)
 class Block:
-    """Neighbouring rows that share a name."""
+    """Neighbouring rows that share a name.
+
+    >>> Block("low", rows=2)
+    Block(name='low', rows=2)
+    """
 
     name: str
     rows: int

@@ -1,4 +1,4 @@
-"""What a run shows of its course: a bar on a terminal, one line an epoch in a log."""
+"""The progress of a run: a bar on a terminal, or one line per epoch in a log."""
 
 import logging
 import time
@@ -11,13 +11,17 @@ log = logging.getLogger(__name__)
 
 
 class ProgressDisplay:
-    """A bar where stderr is a terminal; elsewhere lines through the logger, which is silent unless somebody listens.
+    """A bar where stderr is a terminal, otherwise one line per epoch to the logger.
 
     Args:
         title: what is trained.
-        steps: in an epoch.
-        epochs: at most.
-        done: steps that a resumed run has behind it.
+        steps: steps in an epoch.
+        epochs: the largest number of epochs.
+        done: steps that were done before the run was resumed.
+
+    >>> with ProgressDisplay("teacher", steps=2, epochs=1) as display:
+    ...     display.step()
+    ...     display.epoch(0, loss=0.5, score=0.7)
     """
 
     def __init__(self, title: str, *, steps: int, epochs: int, done: int = 0) -> None:
@@ -27,11 +31,11 @@ class ProgressDisplay:
         self._seen = 0
 
     def step(self) -> None:
-        """One step is done."""
+        """Count one step."""
         self._bar.update()
 
     def epoch(self, epoch: int, loss: float, score: float) -> None:
-        """Epoch number ``epoch``, from 0, is done and validated."""
+        """Show the training loss and the validation score of an epoch; ``epoch`` counts from 0."""
         if not self._bar.disable:
             self._bar.set_postfix(val=f"{score:.3f}")
             return
@@ -60,15 +64,20 @@ def epoch_line(
     left: float,
     now: datetime | None = None,
 ) -> str:
-    """One epoch in a log: ``teacher: epoch 3/20, loss 0.512, val 0.733, 1.4 s, ends by 14:32:05``.
+    """One epoch in a log.
 
     Args:
-        epoch: from 0.
+        title: what is trained.
+        epoch: counted from 0.
+        epochs: the largest number of epochs.
         loss: mean over the epoch's steps.
         score: on the validation split.
-        seconds: that the epoch took.
-        left: seconds to the last epoch; patience may end the run earlier.
-        now: the time of day (default: the clock's).
+        seconds: duration of the epoch.
+        left: seconds until the last epoch ends; patience may end the run earlier.
+        now: the time of day; None asks the clock.
+
+    >>> epoch_line("teacher", 2, 20, 0.5123, 0.7334, seconds=1.4, left=65, now=datetime(2024, 1, 1, 14, 31))
+    'teacher: epoch 3/20, loss 0.5123, val 0.733, 1.4 s, ends by 14:32:05'
     """
     now = now or datetime.now()
     end = now + timedelta(seconds=left)

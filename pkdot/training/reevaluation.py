@@ -1,4 +1,4 @@
-"""Evaluating the selected model of a finished run again, on a split of its own data set or of another."""
+"""Evaluating the model of a finished run again, on a split of its own data set or of another one."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,11 @@ from pkdot.training.trained import load_trained
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The metrics of one model on one split."""
+    """The metrics of one model on one split.
+
+    >>> Evaluation("student", "toy", samples=24, subjects=4, metrics={"accuracy": 0.75}).metrics
+    {'accuracy': 0.75}
+    """
 
     kind: str
     data: str
@@ -29,9 +33,10 @@ class Evaluation:
 
 
 def evaluate(config: EvaluateConfig) -> Evaluation:
-    """Load the model of a run folder and evaluate it.
+    """Evaluate the model of a run folder on a split of its own data set or of another one.
 
-    Raises ``ValueError`` where the run holds no model or the data lacks what the model reads.
+    Raises:
+        ValueError: the run holds no model, or the data lack what the model reads.
     """
     check_type("config", config, EvaluateConfig)
     device = find_device(config.device)
@@ -48,7 +53,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     try:
         with repeatable():
             predictions = trained.network(device).predict(loader)
-    except RuntimeError as error:  # a model that refuses to answer, such as one with an untrained T-Net
+    except RuntimeError as error:  # the model refuses to answer, for example with an untrained T-Net
         raise ValueError(f"{folder.path}: cannot be evaluated: {error}") from error
     subjects = [record.subject for record in study.records(indices)]
     if config.predictions is not None:
@@ -59,7 +64,12 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
 
 
 def data_config(plain: dict[str, Any], config: EvaluateConfig) -> DataConfig:
-    """The data config of the run, with another source where one was asked for."""
+    """The settings of the run's data, with the source in ``config.data`` if one is given.
+
+    >>> from pathlib import Path
+    >>> data_config({"source": "biovid:data", "labels": 0.5}, EvaluateConfig(Path("run"), data="toy")).source
+    'toy'
+    """
     known = setting_names(DataConfig)
     plain = {key: value for key, value in plain.items() if key in known}
     return settings_from(DataConfig, plain | ({"source": config.data} if config.data else {}))

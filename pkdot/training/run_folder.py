@@ -1,4 +1,4 @@
-"""The run folder: where everything that a run leaves behind lies, and how its config reads as TOML."""
+"""The run folder: all files of a run, how a run begins, and how finished runs are found."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ from pkdot.training.fingerprint import Fingerprint, read_fingerprint
 log = logging.getLogger(__name__)
 
 LONGEST_NAME = 50
-"""Of a run, behind its date (characters; a file system takes 255 bytes)."""
+"""Most characters of a run's name, without its date; a file system allows 255 bytes."""
 _LEFT_OUT = re.compile(r"[^\w+.@-]+")
 
 _RESULT = ("kind", "data", "split_digest", "label_digest", "label_share", "primary_metric", "metrics")
@@ -33,22 +33,22 @@ COMMANDS = {TeacherRunConfig: "pkdot-train-teacher", StudentRunConfig: "pkdot-di
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run.
+    """The files of one run. A run with a ``result.json`` is finished.
 
-    ``last.pt`` is the state to resume from, ``best.safetensors`` the selected model, ``metrics.jsonl`` the source of
-    truth for every curve, ``result.json`` the mark of a finished run.
+    >>> RunFolder(Path("runs/teacher")).best.name
+    'best.safetensors'
     """
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """The resolved settings; ``--recipe`` of this file repeats the run."""
+        """All settings of the run, in numbers; ``--recipe`` with this file repeats it."""
         return self.path / "config.toml"
 
     @property
     def fingerprint(self) -> Path:
-        """All that decides the result, by which a run is reused or refused."""
+        """Everything that decides the result: a run is reused or refused by it."""
         return self.path / "fingerprint.json"
 
     @property
@@ -58,37 +58,37 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """One JSON line an epoch."""
+        """One JSON line per epoch; curves and tables are made from it."""
         return self.path / "metrics.jsonl"
 
     @property
     def last(self) -> Path:
-        """The latest state of training."""
+        """The latest state of the training, to resume from."""
         return self.path / "last.pt"
 
     @property
     def best(self) -> Path:
-        """The weights of the epoch that was best on the validation split."""
+        """The selected model: the weights of the epoch that was best on the validation split."""
         return self.path / "best.safetensors"
 
     @property
     def metadata(self) -> Path:
-        """What ``best.safetensors`` is, for a reader; the same JSON stands in its header."""
+        """What ``best.safetensors`` is, for people; its header has the same JSON."""
         return self.path / "best.json"
 
     @property
     def predictions(self) -> Path:
-        """One line a test sample."""
+        """One line per test sample."""
         return self.path / "predictions.csv"
 
     @property
     def result(self) -> Path:
-        """The figures of the test split."""
+        """The metrics of the test split, and what they were computed on."""
         return self.path / "result.json"
 
     @property
     def picture(self) -> Path:
-        """The structure matrices of teacher and student, before and after."""
+        """The structure matrices of the teacher, of the untrained student and of the distilled one."""
         return self.path / "structure.png"
 
     def read_result(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class RunFolder:
         return dict(result)
 
     def differences(self, fingerprint: Fingerprint, *, but: Iterable[str] = ()) -> list[str]:
-        """How this run differs from one with ``fingerprint``: a phrase for each part, except for those in ``but``."""
+        """A phrase for each difference from a run with ``fingerprint``, except for the parts in ``but``."""
         return read_fingerprint(self.fingerprint).differences(fingerprint, but=but)
 
     def check(self, fingerprint: Fingerprint) -> None:
@@ -131,9 +131,15 @@ class RunResult:
 
 
 def new_run_folder(out: Path, name: str) -> RunFolder:
-    """Make ``out/<date>-<name>``, with a number behind it where two runs start in the same second.
+    """Make the folder ``out/<date>-<name>``.
 
-    Of the name, which a data set may have chosen, are kept letters, digits and what else any system takes.
+    A number is added where two runs start in the same second. The name may come from a data set: characters that
+    some file systems refuse become dashes.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as out:
+    ...     new_run_folder(Path(out), "kd: first/second").path.name[16:]
+    'kd-first-second'
     """
     stem = f"{datetime.now():%Y%m%d-%H%M%S}-{_LEFT_OUT.sub('-', name)[:LONGEST_NAME]}"
     out.mkdir(parents=True, exist_ok=True)
@@ -148,7 +154,12 @@ def new_run_folder(out: Path, name: str) -> RunFolder:
 
 
 def open_run_folder(path: Path) -> RunFolder:
-    """A run folder that exists, or a ``ValueError`` that says what is missing."""
+    """An existing run folder. Raises ``ValueError`` if there is none.
+
+    >>> open_run_folder(Path("nowhere"))
+    Traceback (most recent call last):
+    ValueError: nowhere: no such run folder.
+    """
     folder = RunFolder(path)
     if not path.is_dir():
         raise ValueError(f"{path}: no such run folder.")
@@ -158,9 +169,16 @@ def open_run_folder(path: Path) -> RunFolder:
 
 
 def finished_runs(out: Path, kind: str) -> list[RunResult]:
-    """The finished runs of a kind, "teacher" or "student", in a folder of runs; the newest comes first.
+    """The finished runs of a kind in a folder of runs, the newest first.
 
     A run whose result cannot be read is left out, and a line in the log says so.
+
+    Args:
+        out: the folder of runs; it need not exist.
+        kind: "teacher" or "student".
+
+    >>> finished_runs(Path("nowhere"), "teacher")
+    []
     """
     found = []
     for file in sorted(out.glob("*/result.json"), key=_age, reverse=True):
@@ -175,10 +193,18 @@ def finished_runs(out: Path, kind: str) -> list[RunResult]:
 
 
 def named_run(path: Path, kind: str) -> RunResult:
-    """The finished run in a run folder, or the only one of its kind in a folder of runs.
+    """The finished run that a path names: a run folder, or a folder of runs with one run of this kind.
+
+    Args:
+        path: the folder.
+        kind: "teacher" or "student".
 
     Raises:
-        ValueError: there is none, more than one, or one of another kind.
+        ValueError: there is no such run, or more than one, or one of another kind.
+
+    >>> named_run(Path("nowhere"), "teacher")
+    Traceback (most recent call last):
+    ValueError: nowhere: no such run folder.
     """
     if path.is_dir() and not (path / "config.toml").exists():
         runs = finished_runs(path, kind)
@@ -207,19 +233,26 @@ def held(
     name: str,
     folder: RunFolder | None = None,
 ) -> Iterator[RunFolder]:
-    """Begin or resume a run, and keep other processes out of its folder meanwhile.
+    """Begin or resume a run, and lock its folder for this process.
 
-    A run that fails before it has saved a state leaves nothing behind. A finished run is not touched.
+    A run that fails before it has saved a state leaves nothing behind. A finished run is not changed.
 
     Args:
-        config: of the run, in numbers.
+        config: of the run, with numbers instead of "auto".
         fingerprint: of everything that decides its result.
         name: of a new folder, unless ``config.run.name`` is set.
         folder: where the run goes; None resumes ``config.run.resume``, or makes a new folder.
 
     Raises:
-        FolderInUse: another process trains it.
-        ValueError: the folder holds a run that was begun with other settings or data, or does not say with which.
+        FolderInUse: another process trains in this folder.
+        ValueError: the folder holds a run with another fingerprint, or with a damaged one.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> config = TeacherRunConfig()
+    >>> with TemporaryDirectory() as out:
+    ...     with held(config, Fingerprint({"seed": 0}), name="teacher", folder=RunFolder(Path(out, "run"))) as folder:
+    ...         sorted(path.name for path in folder.path.glob("*.*") if path.name[0] != ".")
+    ['config.toml', 'fingerprint.json', 'versions.json']
     """
     if folder is None and config.run.resume is not None:
         folder = open_run_folder(config.run.resume)
@@ -247,9 +280,12 @@ def held(
 
 
 def to_toml(config: TeacherRunConfig | StudentRunConfig) -> str:
-    """The config as TOML: ``command`` on top, then a table for each group; ``resume`` is not a setting of the run.
+    """The config as TOML: ``command`` first, then a table for each group of settings.
 
-    What is None is left out: TOML has no word for it, and None is then the default.
+    A setting that is None is left out: TOML has no word for it, and None is its default. ``resume`` is left out too.
+
+    >>> print(to_toml(TeacherRunConfig()).splitlines()[0])
+    command = "pkdot-train-teacher"
     """
     plain = _without_none(asdict(config))
     plain["run"].pop("resume", None)
@@ -285,7 +321,11 @@ def _toml_value(value: Any) -> str:
 
 
 def versions() -> dict[str, Any]:
-    """What the run was made with."""
+    """The software that a run uses, its threads and its command line.
+
+    >>> versions()["torch"] is not None
+    True
+    """
     return {
         "argv": sys.argv,
         "python": platform.python_version(),
@@ -304,7 +344,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _git_state() -> str | None:
-    """The commit of the code that runs, where it runs from a checkout."""
+    """The commit of the code, where it runs from a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)

@@ -1,4 +1,4 @@
-"""How long a run trains, and the learning rate of each of its steps."""
+"""How long a run trains, and the learning rate of each step."""
 
 import math
 from dataclasses import replace
@@ -6,17 +6,25 @@ from dataclasses import replace
 from pkdot.config import OptimConfig
 
 STEPS = 280
-"""Steps that ``epochs = "auto"`` aims at: benchmarks/results/epochs.md has how they were found."""
+"""Number of steps that ``epochs = "auto"`` aims at; benchmarks/results/epochs.md shows how it was chosen."""
 LEAST_EPOCHS, MOST_EPOCHS = 20, 200
 """Limits of ``epochs = "auto"``."""
 LEAST_PATIENCE, PATIENCE_SHARE = 8, 0.4
-"""``patience = "auto"`` waits for this share of the epochs, and for so many at least."""
+"""``patience = "auto"`` is this share of the epochs, but not less than the first number."""
 
 
 def resolved(optim: OptimConfig, samples: int) -> OptimConfig:
-    """The settings with numbers in place of "auto", for a training split of ``samples``, labelled or not.
+    """The settings with numbers in place of "auto".
 
-    Numbers stay as they are. A run that writes down what comes of this repeats it whatever "auto" means by then.
+    A run writes down the numbers, so that it can be repeated even if "auto" means something else by then.
+
+    Args:
+        optim: the settings; numbers stay as they are.
+        samples: of the training split, labelled or not.
+
+    >>> found = resolved(OptimConfig(batch_size=64), samples=448)
+    >>> found.epochs, found.patience
+    (40, 16)
     """
     steps = max(1, math.ceil(samples / optim.batch_size))
     enough = min(max(math.ceil(STEPS / steps), LEAST_EPOCHS), MOST_EPOCHS)
@@ -26,7 +34,11 @@ def resolved(optim: OptimConfig, samples: int) -> OptimConfig:
 
 
 def length(optim: OptimConfig) -> tuple[int, int]:
-    """Epochs and patience of settings that are resolved. Raises ``ValueError`` for others."""
+    """Epochs and patience of resolved settings. Raises ``ValueError`` where one of them is "auto".
+
+    >>> length(OptimConfig(epochs=20, patience=8))
+    (20, 8)
+    """
     if optim.epochs == "auto" or optim.patience == "auto":
         raise ValueError(f"epochs {optim.epochs!r} and patience {optim.patience!r}: expected numbers.")
     return optim.epochs, optim.patience
@@ -43,7 +55,11 @@ def learning_rates(optim: OptimConfig, steps: int) -> list[float]:
 
 
 def learning_rate(step: int, total: int, optim: OptimConfig) -> float:
-    """Linear warm-up to ``optim.lr``, then half a cosine down to zero at ``total`` steps."""
+    """The learning rate of a step: a linear warm-up to ``optim.lr``, then half a cosine down to 0 at ``total`` steps.
+
+    >>> round(learning_rate(50, total=100, optim=OptimConfig(lr=1.0, warmup=0.0)), 3)
+    0.508
+    """
     warmup = max(1, round(optim.warmup * total))
     if step < warmup:
         return optim.lr * (step + 1) / warmup

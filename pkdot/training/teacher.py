@@ -25,7 +25,7 @@ def train_teacher(config: TeacherRunConfig, study: Study | None = None, folder: 
 
     Args:
         config: of the run.
-        study: saves opening the data set again; its owner warns of the data's faults.
+        study: the data set, if it is open already; whoever opened it warns of its faults.
         folder: where the run goes; None resumes ``config.run.resume``, or makes a new folder.
 
     Raises:
@@ -57,5 +57,5 @@ def teach(
 
 
 def seen_by_teacher(config: TeacherRunConfig, study: Study) -> Study:
-    """The study as the teacher sees it: with ``privileged=False`` it does not know the privileged modalities."""
+    """The study as the teacher sees it: without privileged modalities where ``config.privileged`` is False."""
     return study if config.privileged else replace(study, schema=study.schema.prevalent_only())

@@ -71,8 +71,7 @@ def load_trained(folder: RunFolder, kinds: dict[str, type[nn.Module]], kind: str
 def model_config(plain: dict[str, Any]) -> ModelConfig:
     """The settings of a saved model. Its file holds all weights, so none are loaded from elsewhere.
 
-    Example:
-        >>> model_config({"width": 8, "weights": "r3d.pt"}).weights is None
-        True
+    >>> model_config({"width": 8, "weights": "r3d.pt"}).weights is None
+    True
     """
     return ModelConfig(**{**plain, "weights": None})

@@ -30,10 +30,10 @@ def test_an_earlier_best_epoch_and_a_perfect_one_are_not(best_epoch: int, score:
 
 # 100 targets, 60 of one class: the standard error of 0.6 is 0.049, so that 0.698 is the limit.
 @pytest.mark.parametrize(("accuracy", "told"), [(0.2, True), (0.6, True), (0.69, True), (0.70, False), (1.0, False)])
-def test_an_accuracy_is_compared_with_the_commonest_class(accuracy: float, told: bool) -> None:
+def test_an_accuracy_is_compared_with_the_most_frequent_class(accuracy: float, told: bool) -> None:
     sentence = no_better_than_chance("teacher", "accuracy", {"accuracy": accuracy}, [0.0] * 40 + [1.0] * 60)
     assert (sentence is not None) == told
-    assert sentence is None or "commonest class gives 0.600" in sentence
+    assert sentence is None or "most frequent class gives 0.600" in sentence
 
 
 @pytest.mark.parametrize("metric", ["ccc", "qwk"])
