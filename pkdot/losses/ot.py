@@ -108,9 +108,9 @@ def ot_distill_loss(student: Tensor, teacher: Tensor, **settings: Any) -> Tensor
     similar to the right one. It needs B cost matrices of k x k, or one if all samples share the anchors.
 
     ``benchmarks/results/methods/ablation.md`` compares the defaults with other settings. The anchors should cover the
-    whole row: few anchors that are all near, or all far, lose much of the gain. Use the loss with few
-    labels and many unlabelled pairs. With all labels expect no gain; where the pairs are trusted,
-    :func:`pkdot.losses.kd_loss` and :func:`pkdot.losses.structure_kl_loss` are cheaper and often as good.
+    whole row: few anchors that are all near, or all far, lose much of the gain. Use the loss with few labels and many
+    unlabelled pairs. With all labels expect no gain; where the pairs are trusted, :func:`pkdot.losses.kd_loss` and
+    :func:`pkdot.losses.structure_kl_loss` are cheaper and often as good.
 
     The gradient flows into the student only. It is exact if the solver converged, and of first order.
 
@@ -133,7 +133,12 @@ def ot_distill_loss(student: Tensor, teacher: Tensor, **settings: Any) -> Tensor
     >>> round(float(ot_distill_loss(teacher.roll(1, dims=0), teacher, topk=4, transport="anchors", select="shared")), 2)
     0.67
     """
-    return _matched(student, teacher, OTSettings(**settings))
+    return _matched(student, teacher, _checked(**settings))
+
+
+@torch.compiler.assume_constant_result  # a graph holds the settings, not their checks
+def _checked(**settings: Any) -> OTSettings:
+    return OTSettings(**settings)
 
 
 def _matched(student: Tensor, teacher: Tensor, settings: OTSettings) -> Tensor:

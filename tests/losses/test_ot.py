@@ -339,6 +339,12 @@ def test_compiled_training_step_equals_the_eager_one() -> None:
     torch.testing.assert_close(torch.autograd.grad(total, head.weight)[0], expected)
 
 
+def test_the_pure_function_compiles_into_one_graph() -> None:
+    student, teacher = (z.detach().float() for z in embeddings(8))
+    compiled = torch.compile(lambda s, t: ot_distill_loss(s, t, topk=3), fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(student, teacher), ot_distill_loss(student, teacher, topk=3))
+
+
 def test_no_grad_gives_the_value_alone() -> None:
     student, teacher = embeddings()
     with torch.no_grad():
