@@ -14,50 +14,38 @@ from torch.nn import functional
 
 WINDOW_S, HOP_S = 0.025, 0.010
 """Length of a window of sound, and the time from one window to the next (seconds)."""
+FLOOR = 1e-6
+"""Power added before the logarithm, which keeps that of silence finite."""
 MOST_SAMPLES = 2**16
 """Most samples in a window: enough for sound of some megahertz."""
 
 
-def log_mel(
-    waveform: Tensor,
-    rate_hz: float,
-    *,
-    mels: int = 64,
-    window_s: float = WINDOW_S,
-    hop_s: float = HOP_S,
-    low_hz: float = 0.0,
-    high_hz: float | None = None,
-    floor: float = 1e-6,
-) -> Tensor:
-    """The log power of a sound in mel bands: ``log(F |STFT(x)|^2 + floor)`` with ``F`` = :func:`mel_filterbank`.
+def log_mel(waveform: Tensor, rate_hz: float, *, mels: int = 64) -> Tensor:
+    """The log power of a sound in mel bands: ``log(F |STFT(x)|^2 + FLOOR)`` with ``F`` = :func:`mel_filterbank`.
 
-    The window is a periodic Hann window. Frames are centred on multiples of the hop, the sound is padded with zeros
-    at both ends, and the FFT length is the next power of two.
+    The bands reach from 0 to half the rate. The window is a periodic Hann window of ``WINDOW_S``. Frames are centred
+    on multiples of ``HOP_S``, the sound is padded with zeros at both ends, and the FFT length is the next power of two.
 
     Args:
         waveform: ``(*, time)``.
         rate_hz: samples per second.
         mels: number of bands.
-        window_s, hop_s: length of a window, and time between two (seconds).
-        low_hz, high_hz: lower edge of the lowest band, upper edge of the highest; None is half the rate.
-        floor: power added to every band, which keeps the logarithm of silence finite.
 
     Returns:
         ``(*, mels, frames)`` float32, with ``frames = 1 + time // hop``.
 
     Raises:
-        ValueError: the waveform is empty, a window or hop is shorter than a sample, or the edges are out of order.
+        ValueError: the waveform is empty, or the hop is shorter than a sample.
 
     Example:
         >>> log_mel(torch.zeros(2, 16_000), rate_hz=16_000).shape
         torch.Size([2, 64, 101])
     """
-    window, hop = samples_per_window(rate_hz, window_s), samples_per_window(rate_hz, hop_s)
+    window, hop = samples_per_window(rate_hz, WINDOW_S), samples_per_window(rate_hz, HOP_S)
     if waveform.shape[-1] == 0:
         raise ValueError(f"expected a waveform (*, time) with time > 0, got {tuple(waveform.shape)}.")
-    high = rate_hz / 2 if high_hz is None else high_hz
     bins = 1 << (window - 1).bit_length()
-    filters = mel_filterbank(bins, rate_hz, mels, low_hz, high).to(waveform.device)
+    filters = mel_filterbank(bins, rate_hz, mels, 0.0, rate_hz / 2).to(waveform.device)
     with torch.autocast(waveform.device.type, enabled=False):
         flat = waveform.reshape(-1, waveform.shape[-1]).float()
         spectrum = torch.stft(
@@ -71,7 +59,7 @@ def log_mel(
             return_complex=True,
         )
         power = spectrum.real.square() + spectrum.imag.square()
-        energy = torch.log(filters @ power + floor)
+        energy = torch.log(filters @ power + FLOOR)
     return energy.reshape(*waveform.shape[:-1], *energy.shape[-2:])
 
 
@@ -182,9 +170,8 @@ def spectrogram(
     segment: int = 16,
     overlap: int = 4,
     bins: int = 128,
-    floor: float = 1e-6,
 ) -> Tensor:
-    """``log(power_spectrogram(signal) + floor)``: ``(*, time)`` to ``(*, bins // 2 + 1, frames)``.
+    """``log(power_spectrogram(signal) + FLOOR)``: ``(*, time)`` to ``(*, bins // 2 + 1, frames)``.
 
     The published code takes the power itself, in which a few large values hide the others. The logarithm is this
     project's choice.
@@ -192,4 +179,4 @@ def spectrogram(
     >>> spectrogram(torch.randn(2, 3, 1536)).shape
     torch.Size([2, 3, 65, 127])
     """
-    return torch.log(power_spectrogram(signal, rate_hz, segment=segment, overlap=overlap, bins=bins) + floor)
+    return torch.log(power_spectrogram(signal, rate_hz, segment=segment, overlap=overlap, bins=bins) + FLOOR)
