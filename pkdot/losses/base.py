@@ -102,11 +102,18 @@ class GlobalBatchLoss(DistillationLoss, ABC):
 def declared_by(loss: nn.Module | type[nn.Module]) -> DistillationLoss | type[DistillationLoss]:
     """Return the loss, or for a plain ``nn.Module`` the base class, whose declarations then hold.
 
+    Raises:
+        ValueError: a plain module declares ``inputs`` or ``needs``, which nobody would read.
+
     >>> declared_by(nn.Identity).needs
     ()
     """
     kind = loss if isinstance(loss, type) else type(loss)
-    return loss if issubclass(kind, DistillationLoss) else DistillationLoss  # type: ignore[return-value]
+    if issubclass(kind, DistillationLoss):
+        return loss  # type: ignore[return-value]
+    if hasattr(kind, "inputs") or hasattr(kind, "needs"):
+        raise ValueError(f"{kind.__name__} declares inputs or needs; expected a subclass of DistillationLoss.")
+    return DistillationLoss
 
 
 def keywords_of(kind: type[nn.Module]) -> dict[str, Any]:

@@ -67,6 +67,14 @@ def test_a_plain_module_compares_embeddings_and_needs_nothing() -> None:
     assert declared_by(loss) is loss
 
 
+def test_a_plain_module_that_declares_something_is_refused() -> None:
+    class Declares(Plain):
+        inputs = "prediction"
+
+    with pytest.raises(ValueError, match="Declares declares inputs or needs; expected a subclass of DistillationLoss"):
+        declared_by(Declares)
+
+
 def test_a_loss_that_is_built_on_another_takes_its_settings_too() -> None:
     own = {"choice", "centroid", "gather"}
     accepted = LOSSES["mt-ot"].accepted_settings()  # type: ignore[attr-defined]
