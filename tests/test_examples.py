@@ -15,6 +15,10 @@ WITH_EXAMPLES: list[str] = [
     "pkdot.losses",
     *("pkdot.checks", "pkdot.methods", "pkdot.metrics", "pkdot.names", "pkdot.ranking", "pkdot.recipes"),
     *("pkdot.structure", "pkdot.tasks"),
+    *("pkdot.distributed", "pkdot.model", "pkdot.precision", "pkdot.storage"),
+    *(f"pkdot.training.{room}" for room in ("advice", "checkpoints", "device", "evaluation", "interrupt", "logbook")),
+    *(f"pkdot.training.{room}" for room in ("model_file", "network", "panels", "progress", "run_folder", "schedule")),
+    *(f"pkdot.cli.{room}" for room in ("arguments", "console", "flags", "overview", "run_settings", "streams")),
 ]
 """Modules and packages in which every public function and class has an example."""
 SLOW_OR_OPTIONAL = ("pkdot.__main__", "pkdot.comparison.preloaded", "pkdot.transport.kernels")

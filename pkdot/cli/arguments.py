@@ -1,4 +1,4 @@
-"""argv -> config: recipes first, flags after them, and --resume, which takes every setting from its run folder."""
+"""From the words on the command line to a config: recipes first, then flags; --resume reads all from its run folder."""
 
 import io
 import re
@@ -17,16 +17,34 @@ from pkdot.recipes import read_toml
 
 Config = TypeVar("Config")
 
+RECIPE = (
+    "--recipe FILE.toml reads settings from a file; the config.toml of a run folder repeats that run. "
+    "Flags override it."
+)
+"""A sentence in the help of the commands that train."""
+
 
 def parse(kind: type[Config], argv: Sequence[str] | None, *, command: str, description: str) -> Config:
     """The config that the words on the command line describe.
 
-    ``--recipe FILE.toml`` may be given more than once; later recipes win over earlier ones, and flags over recipes.
-    Raises ``ValueError`` in one line for a wrong flag or value, and for a recipe or run folder that cannot be read.
+    ``--recipe FILE.toml`` may be given more than once. Later recipes override earlier ones, and flags override recipes.
+
+    Args:
+        kind: the dataclass of the command's settings.
+        argv: the words after the command; None reads them from ``sys.argv``.
+        command: its name.
+        description: what ``--help`` says first.
+
+    Raises:
+        ValueError: a flag or value is wrong, or a recipe or run folder cannot be read; one line says what.
+
+    >>> from pkdot.config import StudentRunConfig
+    >>> parse(StudentRunConfig, ["--topk", "8"], command="pkdot-distill", description="Distil.").distill.topk
+    8
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if "--version" in words:
-        from pkdot.version import __version__  # 30 ms that nothing else has to wait for
+        from pkdot.version import __version__  # takes 30 ms: not for the other words
 
         print(f"{command} {__version__}")
         raise SystemExit(0)
@@ -34,14 +52,14 @@ def parse(kind: type[Config], argv: Sequence[str] | None, *, command: str, descr
     resume = _resume_folder(flags)
     if resume is not None:
         if recipes:
-            raise ValueError("--resume takes every setting from the run folder; give it without --recipe.")
+            raise ValueError("--resume reads all settings from the run folder; leave out --recipe.")
         recipes = [resume / "config.toml"]
         if not recipes[0].is_file():
             raise ValueError(f"{resume}: not a run folder to resume, it has no config.toml.")
     from_recipes: list[str] = []
     for recipe in recipes:
         told = recipe_words(recipe, command, kind, resumed=resume is not None)
-        # Alone first, under its own name, so that a mistake in a file is not blamed on the command line.
+        # Read it alone first, so that the message for a mistake in the file names the file.
         _read(kind, told, command, description, f"{recipe}: ")
         from_recipes += told
     return _read(kind, from_recipes + flags, command, description)
@@ -50,7 +68,7 @@ def parse(kind: type[Config], argv: Sequence[str] | None, *, command: str, descr
 def _read(kind: type[Config], words: list[str], command: str, description: str, blamed: str = "") -> Config:
     with redirect_stderr(io.StringIO()) as told:
         try:
-            return tyro.cli(kind, args=words, prog=command, description=f"{description}\n--version tells the version.")
+            return tyro.cli(kind, args=words, prog=command, description=f"{description}\n--version prints the version.")
         except SystemExit as end:
             if not end.code:
                 raise
@@ -59,12 +77,16 @@ def _read(kind: type[Config], words: list[str], command: str, description: str, 
 
 
 def in_one_line(box: str) -> str:
-    """Tyro's report of a mistake without its frame and title, be they drawn with lines or in ASCII."""
+    r"""Tyro's report of a mistake in one line, without its frame and title.
+
+    >>> in_one_line("╭ Parsing error ╮\n│ Unrecognized options: --x │\n╰───────────────╯")
+    'Unrecognized options: --x.'
+    """
     lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()][1:]
     if lines and _is_rule(lines[0]):
         del lines[0]
     mistake = " ".join(takewhile(lambda line: line and not _is_rule(line), lines))
-    # A group of settings that does not fit is named, and its message names the setting.
+    # Tyro names the group of a wrong setting first; the message itself names the setting.
     return re.sub(r"^Error parsing [\w.]+: ", "", mistake.rstrip(".")) + "."
 
 
@@ -73,7 +95,24 @@ def _is_rule(line: str) -> bool:
 
 
 def recipe_words(path: Path, command: str, kind: type, *, resumed: bool = False) -> list[str]:
-    """A TOML recipe as command-line words. Raises ``ValueError`` that names the file and the setting."""
+    r"""The words on the command line that a TOML recipe stands for.
+
+    Args:
+        path: of the recipe.
+        command: that reads it.
+        kind: the dataclass of the command's settings.
+        resumed: the recipe is the config of a run that is resumed.
+
+    Raises:
+        ValueError: the file is no recipe for this command; the message names the file and the setting.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from pkdot.config import StudentRunConfig
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "mine.toml").write_text("[distill]\ntopk = 8\n")
+    ...     recipe_words(Path(folder, "mine.toml"), "pkdot-distill", StudentRunConfig)
+    ['--distill.topk=8']
+    """
     table = read_toml(path)
     made_by = table.get("command", command)
     if made_by != command:
@@ -120,7 +159,7 @@ def _split(words: list[str]) -> tuple[list[Path], list[str]]:
             try:
                 recipes.append(Path(next(rest)))
             except StopIteration:
-                raise ValueError("--recipe needs a TOML file behind it.") from None
+                raise ValueError("--recipe needs a TOML file after it.") from None
         elif word.startswith("--recipe="):
             recipes.append(Path(word.removeprefix("--recipe=")))
         else:
@@ -133,5 +172,5 @@ def _resume_folder(flags: list[str]) -> Path | None:
         case ["--resume" | "--run.resume", folder]:
             return Path(folder)
         case [*words] if "--resume" in words or "--run.resume" in words:
-            raise ValueError("--resume takes every setting from the run folder; give it one folder and no other flag.")
+            raise ValueError("--resume reads all settings from the run folder; give it one folder and no other flag.")
     return None

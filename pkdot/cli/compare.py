@@ -10,15 +10,15 @@ from pkdot.comparison.config import CompareConfig
 COMMAND = "pkdot-compare"
 DESCRIPTION = """Compare distillation methods over data sets, label shares, folds and seeds, with paired statistics.
 
-Every method gets the same budget: its weight is chosen on validation splits, then frozen, then tested over paired
-seeds, beside the controls: the undistilled student, self-training, distillation from a teacher without the privileged
-modalities, and the teacher. Finished runs are not repeated: call the same command again to go on.
---recipe FILE.toml takes these settings from a file; flags win over it.
---dry-run counts what would be run, and estimates how long it takes."""
+Every method gets the same budget: its weight is chosen on validation splits, and then it is tested over paired seeds.
+Four controls are tested with it: the undistilled student, self-training, distillation from a teacher without the
+privileged modalities, and the teacher. Finished runs are not repeated: run the same command again to continue.
+--recipe FILE.toml reads settings from a file. Flags override it.
+--dry-run counts the runs and estimates their time."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; returns the exit code."""
     return run_command(COMMAND, lambda: _compare(argv))
 
 

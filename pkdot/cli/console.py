@@ -1,4 +1,4 @@
-"""What a command tells a person: tables on stdout, progress and errors on stderr, and an exit code."""
+"""The output of a command: tables on stdout, progress and errors on stderr, and an exit code."""
 
 import logging
 import os
@@ -17,9 +17,20 @@ OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
 
 def run_command(command: str, action: Callable[[], None]) -> int:
-    """Run a command's body: a user's mistake is one line and code 2, Ctrl-C one line and code 130.
+    """Run a command and return its exit code. Every error becomes one line on stderr.
 
-    Set PKDOT_TRACEBACK=1 to see where an error was raised.
+    With the environment variable PKDOT_TRACEBACK=1 the traceback is shown.
+
+    Args:
+        command: its name, for the messages.
+        action: the command.
+
+    Returns:
+        0; 2 after a user's mistake; 130 after Ctrl-C; 1 after any other error.
+
+    >>> run_command("pkdot-x", lambda: print("done"))
+    done
+    0
     """
     prepare_streams()
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
@@ -29,14 +40,14 @@ def run_command(command: str, action: Callable[[], None]) -> int:
         try:
             action()
         finally:
-            sys.stdout.flush()  # here, where a full disk can still be told
+            sys.stdout.flush()  # here an error of a full disk can still be reported
     except Interrupted as stopped:
-        going_on = f"{_command_of(stopped.folder) or command} --resume {shown(stopped.folder)}"
-        return _end(command, f"stopped; the state is saved. Go on with {going_on}", STOPPED)
+        resume = f"{_command_of(stopped.folder) or command} --resume {shown(stopped.folder)}"
+        return _end(command, f"stopped; the state is saved. To continue: {resume}", STOPPED)
     except KeyboardInterrupt:
         return _end(command, "stopped before training began; nothing was saved.", STOPPED)
     except BrokenPipeError:
-        return _end(command, None, OK)  # whoever read the table has gone
+        return _end(command, None, OK)  # the program that read the table has ended
     except RunsFailed as error:
         return _end(command, f"error: {_one_line(error)}", FAILED)
     except Exception as error:
@@ -53,7 +64,14 @@ def run_command(command: str, action: Callable[[], None]) -> int:
 
 
 def table(rows: Mapping[str, Mapping[str, float | None]], title: str) -> str:
-    """Rows of figures under the union of their columns, aligned."""
+    """A table of numbers as text; a row without a column has an empty cell there.
+
+    >>> print(table({"teacher": {"accuracy": 0.8125}, "student": {"accuracy": 0.75}}, "toy test"))
+    toy test  accuracy
+    ------------------
+    teacher     0.8125
+    student     0.7500
+    """
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     cells = [[title, *columns]]
     cells += [[name, *(_figure(row.get(column)) for column in columns)] for name, row in rows.items()]
@@ -63,7 +81,11 @@ def table(rows: Mapping[str, Mapping[str, float | None]], title: str) -> str:
 
 
 def shown(path: Path) -> str:
-    """A path relative to the current folder where it lies below it."""
+    """A path as text, relative to the current folder if it is inside it.
+
+    >>> shown(Path.cwd() / "runs")
+    'runs'
+    """
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
@@ -71,7 +93,7 @@ def shown(path: Path) -> str:
 
 
 def _command_of(folder: Path) -> str | None:
-    """The command whose run this is: the teacher that ``pkdot-distill`` trains first is ``pkdot-train-teacher``'s."""
+    """The command that resumes a run: a teacher that ``pkdot-distill`` trained is ``pkdot-train-teacher``'s."""
     try:
         return str(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))["command"])
     except (OSError, ValueError, KeyError):
@@ -91,7 +113,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether Python, or torch on a CPU or GPU, could not have the memory that was asked for."""
+    """Whether Python, or torch on a CPU or GPU, did not get the memory that it needs."""
     told = str(error).lower()
     return isinstance(error, MemoryError) or "can't allocate memory" in told or "out of memory" in told
 
@@ -109,5 +131,5 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _tell(line: str) -> None:
-    with suppress(OSError):  # nobody can be told that nobody can be told
+    with suppress(OSError):  # without stderr there is no way to report anything
         print(line, file=sys.stderr)

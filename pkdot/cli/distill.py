@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pkdot.cli.arguments import parse
+from pkdot.cli.arguments import RECIPE, parse
 from pkdot.cli.console import run_command, shown, table
 from pkdot.config import StudentRunConfig
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from pkdot.training.student import StudentResult
 
 COMMAND = "pkdot-distill"
-DESCRIPTION = """Distil a teacher into a student that needs the prevalent modalities only, and test it on new subjects.
+DESCRIPTION = f"""Distil a teacher into a student that needs only the prevalent modalities, and test it on new subjects.
 
-Without --teacher, a teacher in --out is used if it was trained on the same data with the same settings and seed;
-else one is trained first.
---recipe FILE.toml takes settings from a file (a run folder's config.toml repeats that run); flags win over it."""
+Prevalent modalities are there after deployment; privileged ones only in training. Without --teacher, the command uses
+the newest teacher in --out with the same data, settings and seed, or trains one first.
+{RECIPE}"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; returns the exit code."""
     return run_command(COMMAND, lambda: _distill(argv))
 
 
@@ -31,7 +31,19 @@ def _distill(argv: Sequence[str] | None) -> None:
 
 
 def report(result: "StudentResult") -> None:
-    """Print the table, the gap closed and where the run lies."""
+    """Print the table of metrics, the gap closed and the run folder.
+
+    >>> from pathlib import Path
+    >>> from pkdot.training.run_folder import RunFolder, RunResult
+    >>> from pkdot.training.student import StudentResult
+    >>> told = {"method": "ot", "data": "toy", "samples": 24, "subjects": 4, "metrics": {"accuracy": 0.75}}
+    >>> report(StudentResult(RunResult(RunFolder(Path("runs/1")), told), teacher=None, control=None))
+    toy test      accuracy
+    ----------------------
+    student (ot)    0.7500
+    <BLANKLINE>
+    24 samples of 4 subjects; run folder runs/1
+    """
     student = result.student.result
     rows = {"teacher": result.teacher.metrics} if result.teacher else {}
     rows[f"student ({student['method']})"] = result.student.metrics

@@ -1,4 +1,4 @@
-"""``pkdot-evaluate``: the metrics of a finished run, on its own test split or on other data."""
+"""``pkdot-evaluate``: the metrics of a trained model on a split of its own data set or of another one."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ from pkdot.cli.console import run_command, table
 from pkdot.config import EvaluateConfig
 
 COMMAND = "pkdot-evaluate"
-DESCRIPTION = "Evaluate the selected model of a run folder, teacher or student, on a split of its own or of other data."
+DESCRIPTION = "Evaluate a trained teacher or student on a split of its own data set or of another one."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; returns the exit code."""
     return run_command(COMMAND, lambda: _evaluate(argv))
 
 

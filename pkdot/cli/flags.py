@@ -1,4 +1,4 @@
-"""The flags that a config class stands for, and what a mistake in one of them was meant to be."""
+"""The flags of a config class, and suggestions for mistakes in them."""
 
 import re
 from collections.abc import Sequence
@@ -12,21 +12,30 @@ from tyro.conf import Positional
 from pkdot.checks import type_in_words
 
 EVERYWHERE = ("--help", "--version", "--recipe")
-"""Flags of every command that no config holds."""
+"""Flags of every command that are not in its config."""
 
 UNKNOWN = "Unrecognized options: "
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a flag sets: a field, by its full name, and its annotation."""
+    """The field that a flag sets: its full name and its annotation.
+
+    >>> Setting("optim.lr", float).name
+    'optim.lr'
+    """
 
     name: str
     kind: Any
 
 
 def flags_of(kind: type, group: str = "") -> dict[str, Setting]:
-    """Every flag of a config class with what it sets; a setting may have several flags."""
+    """Every flag of a config class with the field that it sets; a field may have several flags.
+
+    >>> from pkdot.config import StudentRunConfig
+    >>> flags_of(StudentRunConfig)["--topk"].name
+    'distill.topk'
+    """
     flags: dict[str, Setting] = {}
     for part in fields(kind):
         marks = get_args(part.type)[1:] if get_origin(part.type) is Annotated else ()
@@ -43,7 +52,20 @@ def flags_of(kind: type, group: str = "") -> dict[str, Setting]:
 
 
 def explained(kind: type, words: Sequence[str], told: str) -> str | None:
-    """A mistake on the command line in the user's own terms; None where ``told``, the parser's words, say it all."""
+    """A clear message for a mistake on the command line.
+
+    Args:
+        kind: the config class.
+        words: on the command line.
+        told: the parser's message.
+
+    Returns:
+        The message; None where the parser's is clear enough.
+
+    >>> from pkdot.config import StudentRunConfig
+    >>> explained(StudentRunConfig, ["--topc", "8"], "Unrecognized options: --topc")
+    'unknown flag --topc. Did you mean --topk?'
+    """
     known = flags_of(kind)
     for word in words:
         if is_flag(word) and _name(word) not in known:
@@ -60,12 +82,20 @@ def explained(kind: type, words: Sequence[str], told: str) -> str | None:
 
 
 def is_flag(word: str) -> bool:
-    """Whether it names a setting; a negative number does not."""
+    """Whether a word is a flag. A negative number is none.
+
+    >>> is_flag("--topk"), is_flag("-3")
+    (True, False)
+    """
     return re.match(r"--?[A-Za-z]", word) is not None and word.lstrip("-").lower() not in ("inf", "nan")
 
 
 def nearest(word: str, flags: Sequence[str]) -> str | None:
-    """The flag that was probably meant by ``word``, by its full name or by its name within its group; None if none."""
+    """The flag that was probably meant, by its full name or by its name within its group; None if nothing is near.
+
+    >>> nearest("--optim.lrr", ["--lr", "--optim.lr", "--seed"])
+    '--optim.lr'
+    """
     names = {f"--{flag.lstrip('-').split('.')[-1]}": flag for flag in reversed(flags)}
     names |= {flag: flag for flag in flags}
     most = max(1, len(word) // 4)
@@ -78,7 +108,10 @@ def nearest(word: str, flags: Sequence[str]) -> str | None:
 
 
 def _slips(one: str, other: str, most: int) -> int:
-    """Letters to add, drop or swap with the next to make one word of the other; ``most`` + 1 if their lengths tell."""
+    """The number of letters to add, drop, change or swap with the next one to turn one word into the other.
+
+    It is ``most`` + 1 where the lengths alone show that it is above ``most``.
+    """
     if abs(len(one) - len(other)) > most:
         return most + 1
     rows = [list(range(len(other) + 1))]
@@ -95,13 +128,13 @@ def _slips(one: str, other: str, most: int) -> int:
 
 
 def _unexpected(words: Sequence[str], value: str) -> str:
-    """A word too many, with the flag behind which it stands."""
+    """A message for a word too many, with the flag before it."""
     behind = ""
     for word in words:
         behind = word.partition("=")[0] if is_flag(word) else behind
         if word == value or word.endswith(f"={value}"):
             break
-    return f"unexpected {value!r} behind {behind}." if behind else f"unexpected {value!r}."
+    return f"unexpected {value!r} after {behind}." if behind else f"unexpected {value!r}."
 
 
 def _name(word: str) -> str:
@@ -109,7 +142,7 @@ def _name(word: str) -> str:
 
 
 def _values(words: Sequence[str], names: Sequence[str]) -> str:
-    """What stands behind the last of these flags."""
+    """The words after the last of these flags."""
     last = max((place for place, word in enumerate(words) if _name(word) in names), default=len(words) - 1)
     _, equals, value = words[last].partition("=")
     return value if equals else " ".join(takewhile(lambda word: not is_flag(word), words[last + 1 :]))

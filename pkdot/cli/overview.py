@@ -1,4 +1,4 @@
-"""``pkdot``: which commands there are."""
+"""``pkdot``: a list of the commands."""
 
 import sys
 from collections.abc import Sequence
@@ -10,7 +10,12 @@ COMMANDS = (train_teacher, distill, evaluate, compare)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; returns the exit code.
+
+    >>> main(["--version"])  # doctest: +ELLIPSIS
+    pkdot ...
+    0
+    """
     return run_command("pkdot", lambda: _tell(sys.argv[1:] if argv is None else argv))
 
 

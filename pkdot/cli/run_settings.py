@@ -1,4 +1,4 @@
-"""Whether a run's config.toml is whole, before it decides what is trained."""
+"""A check that the config.toml of a run is complete, before a run is trained with it."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -12,17 +12,22 @@ MOST_NAMED = 3
 
 
 def check_whole(path: Path, table: Mapping[str, Any], kind: type, *, resumed: bool) -> None:
-    """Refuse a config that was emptied or cut, so that no other experiment is made of it.
+    """Refuse a config that is empty or was cut: it would train something else.
 
     Args:
         path: of the file.
-        table: what it says.
+        table: its content.
         kind: the dataclass of the settings.
-        resumed: a resumed run takes every setting from the file, so that none may be missing. A recipe may be as short
-            as its author likes, but not empty; of one that a run has written it is said what it lacks.
+        resumed: a resumed run needs every setting. Other recipes may lack settings, but not all; if a run has written
+            the file, a warning says what is missing.
 
     Raises:
-        ValueError: naming the file and what is missing in it.
+        ValueError: a setting is missing that must not be; the message names the file and the setting.
+
+    >>> from pkdot.config import StudentRunConfig
+    >>> check_whole(Path("mine.toml"), {}, StudentRunConfig, resumed=False)
+    Traceback (most recent call last):
+    ValueError: mine.toml: expected settings, found none.
     """
     if not table:
         raise ValueError(f"{path}: expected settings, found none.")
@@ -43,7 +48,7 @@ def check_whole(path: Path, table: Mapping[str, Any], kind: type, *, resumed: bo
 
 
 def _lacking(table: Mapping[str, Any], kind: type, prefix: str) -> Iterator[str]:
-    """The names of the settings that are not in the table; one whose default is None may be left out."""
+    """The names of the settings that are missing; a setting whose default is None may be missing."""
     hints = get_type_hints(kind)
     for setting in fields(kind):
         name, part = f"{prefix}{setting.name}", table.get(setting.name)

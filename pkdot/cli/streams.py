@@ -1,4 +1,4 @@
-"""Standard streams that may be closed, full, or too old for what is written to them."""
+"""Standard streams that may be closed or full, or may lack letters."""
 
 import io
 import os
@@ -8,9 +8,12 @@ from typing import TextIO
 
 
 def prepare_streams() -> None:
-    """Point what is closed at nothing, and write what an encoding lacks as an escape instead of failing."""
+    """Replace closed streams by the null device, and write letters that an encoding lacks as escapes.
+
+    >>> prepare_streams()
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        # The lowest free number is the closed stream's own, which the next file would get, and with it the output.
+        # Otherwise the next file that is opened gets the closed stream's number, and the output with it.
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -19,7 +22,10 @@ def prepare_streams() -> None:
 
 
 def silence_if_broken(stream: TextIO) -> None:
-    """Send to nothing what a full disk or a closed pipe did not take, or the interpreter fails on it at its exit."""
+    """Discard output that a full disk or a closed pipe did not take; Python would fail on it at its exit.
+
+    >>> silence_if_broken(sys.stdout)
+    """
     try:
         stream.flush()
     except OSError:

@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 
-from pkdot.cli.arguments import parse
+from pkdot.cli.arguments import RECIPE, parse
 from pkdot.cli.console import run_command, shown, table
 from pkdot.config import TeacherRunConfig
 
 COMMAND = "pkdot-train-teacher"
-DESCRIPTION = """Train a teacher on all modalities of a data set, select it on validation subjects, test it once.
+DESCRIPTION = f"""Train a teacher on all modalities of a data set and test it once.
 
---recipe FILE.toml takes settings from a file (a run folder's config.toml repeats that run); flags win over it."""
+The epoch that is best on the validation subjects is kept.
+{RECIPE}"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; returns the exit code."""
     return run_command(COMMAND, lambda: _train(argv))
 
 

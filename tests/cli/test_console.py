@@ -37,7 +37,7 @@ def test_a_traceback_is_there_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> N
         raising(ValueError("why"))
 
 
-def test_ctrl_c_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_says_how_to_continue(capsys: pytest.CaptureFixture[str]) -> None:
     assert raising(Interrupted(Path("runs/a"))) == 130
     assert "--resume runs/a" in capsys.readouterr().err
     assert raising(KeyboardInterrupt()) == 130
@@ -49,7 +49,7 @@ def test_an_interrupted_teacher_is_resumed_by_its_own_command(
 ) -> None:
     (tmp_path / "config.toml").write_text('command = "pkdot-train-teacher"\n')
     raising(Interrupted(tmp_path))
-    assert f"Go on with pkdot-train-teacher --resume {tmp_path}" in capsys.readouterr().err
+    assert f"To continue: pkdot-train-teacher --resume {tmp_path}" in capsys.readouterr().err
 
 
 def test_a_table_aligns_figures_under_their_names() -> None:

@@ -87,8 +87,8 @@ def test_a_negative_number_is_no_flag() -> None:
         ("--epochs", "--epochs without a value: expected a whole number or auto."),
         ("--epochs --seed 1", "--epochs without a value: expected a whole number or auto."),
         ("foo --seed 1", "unexpected 'foo'."),
-        ("--seed 1 --labels 0.1 1.0", "unexpected '1.0' behind --labels."),
-        ("--data.no-augment=yes", "unexpected 'yes' behind --data.no-augment."),
+        ("--seed 1 --labels 0.1 1.0", "unexpected '1.0' after --labels."),
+        ("--data.no-augment=yes", "unexpected 'yes' after --data.no-augment."),
         ("--epohcs 3", "unknown flag --epohcs. Did you mean --epochs?"),
     ],
 )
