@@ -136,7 +136,8 @@ def ot_distill_loss(student: Tensor, teacher: Tensor, **settings: Any) -> Tensor
     return _matched(student, teacher, _checked(**settings))
 
 
-@torch.compiler.assume_constant_result  # a graph holds the settings, not their checks
+# A compiled graph holds the settings, not their checks.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _checked(**settings: Any) -> OTSettings:
     return OTSettings(**settings)
 
