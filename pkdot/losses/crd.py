@@ -140,7 +140,7 @@ class CRDLoss(DistillationLoss):
         return unit_rows(check_value(own, student=student)), unit_rows(check_value(other, teacher=teacher))
 
     def _scores(self, embedded: Tensor, memory: Tensor, contrast: Tensor, which: int) -> Tensor:
-        # Computing all products and selecting some takes less memory than selecting the vectors first.
+        # All products, then a selection: fewer numbers than the selected vectors would be.
         scores = ((embedded @ memory.clone().mT).gather(-1, contrast) / self.temperature).exp()
         if scores.numel() and not bool(self.normaliser[which] > 0):
             self.normaliser[which] = scores.detach().mean() * len(memory)
