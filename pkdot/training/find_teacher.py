@@ -1,4 +1,4 @@
-"""Whose knowledge a student distils: the teacher that was named, the newest one that fits, or a new one."""
+"""The teacher of a student: the one that was named, the newest one that fits, or a new one."""
 
 import logging
 from pathlib import Path
@@ -17,10 +17,18 @@ log = logging.getLogger(__name__)
 
 
 def teacher_for(config: StudentRunConfig, study: Study) -> RunResult | None:
-    """The teacher of a student's run; None where the run needs none.
+    """Find or train the teacher of a student's run; None where the run needs none.
 
-    A named teacher is used as it is, with a warning about every difference from what this run would train. Otherwise
-    the newest teacher in ``out`` whose fingerprint is that of a new one is reused; without one, a teacher is trained.
+    A named teacher is used as it is, with a warning about every difference from the teacher that this run would train.
+    Otherwise the newest teacher in ``config.run.out`` that has the fingerprint of a new teacher is reused. If there is
+    none, a teacher is trained.
+
+    Args:
+        config: the settings of the student's run.
+        study: the data.
+
+    Raises:
+        ValueError: the named teacher cannot be used.
     """
     if not needs_teacher(config):
         return None
@@ -43,7 +51,7 @@ def needs_teacher(config: StudentRunConfig) -> bool:
 
 
 def as_teacher(config: StudentRunConfig) -> TeacherRunConfig:
-    """The teacher that a student's command trains where there is none.
+    """The settings of the teacher that a student's run trains if there is none.
 
     >>> config = StudentRunConfig(run=RunConfig(seed=3, name="mine"))
     >>> as_teacher(config).run.seed, as_teacher(config).run.name
@@ -68,7 +76,7 @@ def _newest(out: Path, study: Study, asked: Fingerprint) -> RunResult | None:
         try:
             differing = run.folder.differences(asked)
             if not differing:
-                load_trained(run.folder, TEACHERS, "teacher")  # a damaged one is passed over
+                load_trained(run.folder, TEACHERS, "teacher")  # raises for a damaged file
                 log.info("teacher: %s (the newest that fits)", run.folder.path)
                 return run
         except ValueError as error:
@@ -80,7 +88,7 @@ def _newest(out: Path, study: Study, asked: Fingerprint) -> RunResult | None:
 
 
 def _named(path: Path, study: Study, asked: Fingerprint) -> RunResult:
-    """The teacher in a folder. What differs from the wanted one is said; other data or another split is refused."""
+    """The teacher in a folder. Differences from the wanted teacher are logged; other data or splits are refused."""
     run = named_run(path, "teacher")
     folder, result = run.folder, run.result
     told = folder.fingerprint.exists()

@@ -1,4 +1,4 @@
-"""The frozen teacher of a student: in eval mode, without gradients, and asked only once for data that do not change."""
+"""The frozen teacher of a student: in eval mode, without gradients, with answers that can be kept in memory."""
 
 from pathlib import Path
 
@@ -19,11 +19,11 @@ from pkdot.training.trained import load_trained
 class FrozenTeacher:
     """A teacher that answers for batches and does not learn.
 
-    After :meth:`remember` its answers are looked up by sample id; before, each batch takes a forward pass.
+    After :meth:`remember` it looks its answers up by sample id; without it, each batch takes a forward pass.
 
     Args:
-        network: the teacher's model, the modalities that it reads and its device.
-        width: of its embedding.
+        network: the teacher; its model is frozen.
+        width: the width of its embedding.
     """
 
     def __init__(self, network: Network, width: int) -> None:
@@ -44,7 +44,10 @@ class FrozenTeacher:
         return self._network.predict(loader)
 
     def remember(self, loader: Loader) -> Predictions:
-        """Answer once for all samples of a loader whose samples do not change; returns the answers."""
+        """Compute the answers for all samples of a loader once and keep them.
+
+        Use it only where a sample is the same in every epoch: without augmentation.
+        """
         self._known = self.predict(loader)
         self._rows = {name: row for row, name in enumerate(self._known.ids)}
         return self._known
@@ -56,8 +59,8 @@ class FrozenTeacher:
             clean: the training split without augmentation.
             validation: the split that selects the best epoch.
             task: what the teachers answer.
-            epochs: of the alignment.
-            seed: of its first weights and its order.
+            epochs: the number of epochs of the alignment.
+            seed: decides its initial weights and the order of the samples.
         """
         known = self._known or self.predict(clean)
         device = self._network.device

@@ -1,6 +1,6 @@
-"""The loop that teacher and student share: steps, validation, selection and the states to resume from.
+"""The training loop of teachers and students: steps, validation, selection, and states to resume from.
 
-A run that is stopped anywhere, or killed, ends exactly as a run that was not.
+A run may be stopped or killed at any moment: resumed, it ends bit-identical to a run that was not stopped.
 """
 
 from collections.abc import Mapping
@@ -21,27 +21,27 @@ from pkdot.training.state import Progress, Training
 
 
 class Watcher(Protocol):
-    """Looks on while a run trains."""
+    """Is called while a run trains, for example to draw pictures. It must not change what is trained."""
 
     def on_epoch(self, epoch: int, step: int, log: LogBook) -> None:
-        """``epoch`` epochs and ``step`` steps are done."""
+        """Called after each epoch, with the number of epochs and steps that are done."""
         ...
 
     def on_end(self, folder: RunFolder) -> None:
-        """The run is trained and tested."""
+        """Called once the run is trained and tested."""
         ...
 
 
 @dataclass(frozen=True)
 class Trainee:
-    """What is trained, and what is said of it.
+    """What a run trains.
 
     Attributes:
-        objective: what its steps minimise.
+        objective: what the steps minimise.
         title: its name on the progress bar and in warnings.
-        metadata: what the model file says of it, besides what all runs say.
-        told: what the result says of it, likewise.
-        watcher: looks on.
+        metadata: added to the metadata that every model file has.
+        told: added to what every ``result.json`` has.
+        watcher: called after each epoch and at the end.
     """
 
     objective: Objective
@@ -61,7 +61,13 @@ def fit(
 ) -> Progress:
     """Train until the last epoch, or until patience runs out. ``folder.best`` then holds the selected model.
 
-    A state in ``folder.last`` is resumed. ``metadata`` is what the model file says of the model.
+    Args:
+        trainee: what is trained.
+        train: the loader of the training split.
+        optim: the settings of the optimiser, with numbers for "auto".
+        run: gives the seed and how often states are saved.
+        folder: the run folder; a state in ``folder.last`` is resumed.
+        metadata: goes into the model file.
 
     Raises:
         Interrupted: after Ctrl-C; the state is saved.

@@ -20,8 +20,8 @@ from pkdot.training.run_folder import RunFolder, RunResult, held
 from pkdot.training.schedule import resolved
 
 Prepare = Callable[[Loader, Loader, torch.device], Trainee]
-"""Builds what is trained from two loaders and the device: the training split in order without augmentation, and the
-validation split."""
+"""A function that builds what is trained. It gets a loader of the training split in order and without augmentation, a
+loader of the validation split, and the device."""
 
 
 def train_and_test(
@@ -36,11 +36,11 @@ def train_and_test(
     """Train, select on the validation split, and test once. A finished run is returned as it is.
 
     Args:
-        config: of the run.
-        study: the data as the model sees them.
-        fingerprint: of everything that decides the result.
-        prepare: builds what is trained. Torch's generator is seeded before.
-        name: of a new folder, unless ``config.run.name`` is set.
+        config: the settings of the run.
+        study: the data, with the modalities that the model may read.
+        fingerprint: everything that decides the result.
+        prepare: builds what is trained; it is called with torch's generator freshly seeded.
+        name: what is trained, for the name of a new folder; ``config.run.name`` replaces it.
         folder: where the run goes; None resumes ``config.run.resume``, or makes a new folder.
 
     Raises:
@@ -55,7 +55,7 @@ def train_and_test(
         train, clean, validation, held_out = study.train(), study.train_clean(), study.validation(), study.test()
         subjects = [record.subject for record in study.records(study.splits.test)]
         for loader in (train, validation):
-            loader.preload()  # a sample that cannot be read is found before the first step
+            loader.preload()  # finds a sample that cannot be read before the first step
         torch.manual_seed(config.run.seed)
         trainee = prepare(clean, validation, device)
         fit(trainee, train, config.optim, config.run, place, metadata | trainee.metadata)
@@ -68,9 +68,16 @@ def train_and_test(
 
 
 def test(network: Network, held_out: Loader, subjects: list[str], study: Study, folder: RunFolder) -> dict[str, Any]:
-    """Answer the test split with the selected model and write the predictions; returns the result.
+    """Test the selected model: write its predictions for the test split and return the result.
 
     This is the only place where a run reads the test split.
+
+    Args:
+        network: gets the weights of the selected model.
+        held_out: a loader of the test split.
+        subjects: the subject of each test sample.
+        study: the data.
+        folder: the run folder.
     """
     tensors, saved = load_model(folder.best)
     network.model.load_state_dict(tensors)
@@ -94,7 +101,7 @@ def test(network: Network, held_out: Loader, subjects: list[str], study: Study, 
 
 
 def describe(config: TeacherRunConfig | StudentRunConfig, study: Study) -> dict[str, Any]:
-    """What the model file of a run says of the model."""
+    """The metadata that every model file has: what the model is, and what it was trained on."""
     return {
         "kind": "teacher" if isinstance(config, TeacherRunConfig) else "student",
         "schema": study.schema.to_dict(),
@@ -106,5 +113,5 @@ def describe(config: TeacherRunConfig | StudentRunConfig, study: Study) -> dict[
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings in JSON's types: a path becomes text."""
+    """Settings in the types of JSON: a path becomes text."""
     return {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -256,6 +256,7 @@ def held(
     """
     if folder is None and config.run.resume is not None:
         folder = open_run_folder(config.run.resume)
+    out_existed = config.run.out.exists()
     folder = folder or new_run_folder(config.run.out, config.run.name or name)
     if folder.config.exists() or folder.result.exists():
         folder.check(fingerprint)
@@ -276,6 +277,9 @@ def held(
         except BaseException:
             if not folder.last.exists() and not folder.result.exists():
                 shutil.rmtree(folder.path, ignore_errors=True)
+                if not out_existed:
+                    with suppress(OSError):  # another run has begun there, or nothing was made
+                        config.run.out.rmdir()
             raise
 
 

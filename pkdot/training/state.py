@@ -1,6 +1,6 @@
-"""A training under way: one step of it, how far it is, and its state on the disk.
+"""The state of a training: its progress, one step, and how it is saved and restored.
 
-Everything random follows from (seed, epoch, step, sample), so that a state needs no generator.
+All random numbers follow from (seed, epoch, step, sample), so a state does not contain a random generator.
 """
 
 import math
@@ -21,14 +21,14 @@ from pkdot.training.objectives import Objective
 
 @dataclass
 class Progress:
-    """How far a training is.
+    """The progress of a training.
 
     Attributes:
-        epoch, step: the next epoch, and how many of its steps are done.
-        sums: the running sums of the epoch's losses.
-        score, tie, best_epoch: of the selected model so far.
-        rows: lines of ``metrics.jsonl``.
-        finished: no epoch is left, or patience has run out.
+        epoch, step: the epoch that is trained, and how many of its steps are done.
+        sums: the sums of the epoch's losses so far.
+        score, tie, best_epoch: score, loss and epoch of the best model so far.
+        rows: the number of lines in ``metrics.jsonl``.
+        finished: the last epoch is done, or patience has run out.
 
     >>> progress = Progress()
     >>> progress.select({"score": 0.5, "loss": 1.0}), progress.select({"score": 0.5, "loss": 2.0})
@@ -45,24 +45,24 @@ class Progress:
     finished: bool = False
 
     def select(self, metrics: dict[str, float]) -> bool:
-        """Whether this epoch's model is the best so far: by its score, among equals by its loss."""
+        """Whether this epoch's model is the best so far: by its score, and among equal scores by its loss."""
         better = (metrics["score"], -metrics["loss"]) > (self.score, -self.tie)
         if better:
             self.score, self.tie, self.best_epoch = metrics["score"], metrics["loss"], self.epoch
         return better
 
     def end_epoch(self, rows: int, epochs: int, patience: int) -> None:
-        """Move on to the next epoch, if there is one."""
+        """Count the epoch, and decide whether it was the last."""
         self.finished = self.epoch + 1 >= epochs or self.epoch - self.best_epoch >= patience
         self.epoch, self.step, self.sums, self.rows = self.epoch + 1, 0, {}, rows
 
 
 class Training:
-    """An objective, its optimiser and how far they are.
+    """An objective, its optimiser and their progress.
 
     Args:
         objective: what is minimised.
-        optim: the settings of AdamW and of its steps.
+        optim: the settings of the optimiser AdamW.
     """
 
     def __init__(self, objective: Objective, optim: OptimConfig) -> None:
@@ -71,7 +71,13 @@ class Training:
         self._optimizer = torch.optim.AdamW(parameter_groups(objective.trained, optim.weight_decay), lr=optim.lr)
 
     def step(self, batch: Batch, rate: float, seed: int) -> None:
-        """Change the parameters once. Raises ``ValueError`` where the loss is no longer finite."""
+        """One step of the optimiser. Raises ``ValueError`` where the loss is no longer finite.
+
+        Args:
+            batch: what the loss is computed on.
+            rate: the learning rate.
+            seed: of the run; the dropout of the step follows from it.
+        """
         objective, progress, optim = self.objective, self.progress, self._optim
         device = objective.network.device
         _seed(seed, progress, device)  # dropout
@@ -97,7 +103,7 @@ class Training:
         progress.step += 1
 
     def save(self, path: Path) -> None:
-        """Write everything that a resumed run needs."""
+        """Write all that a resumed run needs."""
         state = {
             "trained": self.objective.trained.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -119,7 +125,7 @@ class Training:
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """AdamW's groups: matrices and kernels decay; biases, norms and other vectors do not.
+    """The parameters in two groups for AdamW: weight decay for matrices and kernels, none for biases and other vectors.
 
     >>> [(len(group["params"]), group["weight_decay"]) for group in parameter_groups(nn.Linear(3, 2), 0.1)]
     [(1, 0.1), (1, 0.0)]

@@ -53,10 +53,10 @@ class StudentResult:
 
 @trainer(StudentRunConfig)
 def distill(config: StudentRunConfig) -> StudentResult:
-    """Find or train the teacher, train the student, and with ``with_control`` the undistilled student too.
+    """Find or train the teacher, then train the student, and with ``config.with_control`` the undistilled student too.
 
     Raises:
-        ValueError: data or settings cannot be used; nothing is left behind then.
+        ValueError: data or settings cannot be used.
         Interrupted: after Ctrl-C, with the state saved.
     """
     find_device(config.run.device)  # before a data set is made or read
@@ -86,8 +86,8 @@ def train_student(config: StudentRunConfig, study: Study, folder: RunFolder | No
     """Train one student with the teacher in ``config.teacher``, select it on the validation split, and test it once.
 
     Args:
-        config: of the run.
-        study: the data set, open.
+        config: the settings of the run.
+        study: the data.
         folder: where the run goes; None resumes ``config.run.resume``, or makes a new folder.
 
     Raises:

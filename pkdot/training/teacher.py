@@ -24,7 +24,7 @@ def train_teacher(config: TeacherRunConfig, study: Study | None = None, folder: 
     """Train a teacher, select it on the validation split, and test it once.
 
     Args:
-        config: of the run.
+        config: the settings of the run.
         study: the data set, if it is open already; whoever opened it warns of its faults.
         folder: where the run goes; None resumes ``config.run.resume``, or makes a new folder.
 

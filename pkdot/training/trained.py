@@ -1,4 +1,4 @@
-"""A trained model, built again from the file of its run."""
+"""A trained model, built again from its file."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +15,11 @@ from pkdot.training.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The selected model of a run, with what its file says of it.
+    """The selected model of a run, with the metadata of its file.
 
     Attributes:
-        model: with its trained weights.
-        schema: of the data that it was trained on.
+        model: the model with its trained weights.
+        schema: the schema of the data that it was trained on.
         metadata: kind, settings, data, splits, best epoch and validation metrics.
     """
 
@@ -29,12 +29,12 @@ class TrainedModel:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The modalities that it reads: a teacher all, a student the prevalent ones."""
+        """The modalities that the model reads: all for a teacher, the prevalent ones for a student."""
         return tuple(self.schema.modalities) if self.metadata["kind"] == "teacher" else self.schema.prevalent
 
     @property
     def width(self) -> int:
-        """Of its embedding."""
+        """The width of its embedding."""
         return model_config(self.metadata["model"]).width
 
     def network(self, device: torch.device) -> Network:
@@ -46,8 +46,8 @@ def load_trained(folder: RunFolder, kinds: dict[str, type[nn.Module]], kind: str
     """Build the selected model of a run again.
 
     Args:
-        folder: of the run.
-        kinds: the models of this kind by name: ``TEACHERS`` or ``STUDENTS``.
+        folder: the run folder.
+        kinds: the models of this kind by their names: ``TEACHERS`` or ``STUDENTS``.
         kind: "teacher" or "student".
 
     Raises:
