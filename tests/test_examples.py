@@ -16,6 +16,8 @@ WITH_EXAMPLES: list[str] = [
     *("pkdot.checks", "pkdot.methods", "pkdot.metrics", "pkdot.names", "pkdot.ranking", "pkdot.recipes"),
     *("pkdot.structure", "pkdot.tasks"),
     *("pkdot.distributed", "pkdot.model", "pkdot.precision", "pkdot.storage"),
+    *(f"pkdot.transport.{room}" for room in ("backends", "constants", "divergence", "histograms", "operator")),
+    "pkdot.transport.solvers.matrix",
     *(f"pkdot.training.{room}" for room in ("advice", "checkpoints", "device", "evaluation", "interrupt", "logbook")),
     *(f"pkdot.training.{room}" for room in ("model_file", "network", "panels", "progress", "run_folder", "schedule")),
     *(f"pkdot.cli.{room}" for room in ("arguments", "console", "flags", "overview", "run_settings", "streams")),

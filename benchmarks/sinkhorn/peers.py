@@ -93,7 +93,7 @@ def all_methods(device: str = "cpu", only: str = "") -> tuple[list[Method], list
                 methods += peer.methods()
     for backend in BACKENDS:
         method = Method(f"{OURS} {backend}", "", "tol", OUR_TOLERANCES, on_torch(_ours(backend)))
-        if backend == "auto" or only not in ("", method.name):
+        if backend in ("auto", "pot") or only not in ("", method.name):
             continue
         try:
             method.prepare(*(z.to(device) for z in clouds(Case(1, 8, 4)))).call(1e-2)

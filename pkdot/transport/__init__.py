@@ -1,10 +1,15 @@
-"""Entropic optimal transport between clouds of points and between histograms on one support.
+"""Optimal transport between clouds of points and between histograms on one support.
 
-Read in this order. ``problem``: what is solved, how exactly. ``softmin``: half a sweep. ``newton``, and ``sweeps`` with
-``anderson``: the iterations on a cost matrix, few and exact for small problems, many and cheap for large ones;
-``sinkhorn`` anneals them. ``large`` does without the cost matrix. ``clouds`` makes divergences of them, and is the
-backend ``torch``; ``native`` is the same in C (``_native.c``, ``_anderson.h``, ``_sinkhorn.h``, ``_term.h``), and
-``triton_backend`` on a GPU (``triton_small``, ``triton_streaming``). ``backends`` picks one, ``operator`` makes it
-differentiable and opaque to torch.compile, and ``divergence`` is what the rest of pkdot calls. ``entropic`` and
-``histograms`` are for weights that learn on points that stay.
+The way in is ``divergence`` for clouds, and ``histograms``. ``operator`` makes both differentiable, and makes each one
+operator for torch.compile. ``backends`` picks who solves a divergence:
+
+- ``torch_backend``, on any device, with the mathematics in ``solvers``: ``sinkhorn`` for problems with a cost matrix
+  (``matrix``), by ``newton`` if they are small; ``large`` for clouds whose costs are never kept. All sweeps run in the
+  one loop of ``sweeps``, extrapolated by ``anderson``.
+- ``native_backend``: the same in C, on the CPU (``kernels/_native.c`` and its headers).
+- ``triton_backend``: small problems in one launch on a GPU (``kernels/triton_small``), large ones in the loop of
+  ``sweeps`` with soft minima from the GPU (``kernels/triton_streaming``).
+- ``pot_backend``: POT as an independent engine, and exact transport.
+
+``problem`` holds the types that they share, ``constants`` the numbers.
 """

@@ -1,6 +1,5 @@
-"""The Sinkhorn divergence between clouds of points: what the rest of pkdot calls."""
+"""The Sinkhorn divergence between clouds of points, its self term and its transport plan."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal, overload
 
@@ -10,7 +9,7 @@ from torch import Tensor
 from pkdot.transport.backends import BACKENDS
 from pkdot.transport.constants import SMALLEST_EXPONENT
 from pkdot.transport.operator import solve_divergence
-from pkdot.transport.problem import Clouds, Goal, check_finite
+from pkdot.transport.problem import Clouds, check_finite, checked_goal
 from pkdot.transport.solvers.sinkhorn import solve
 from pkdot.transport.torch_backend import finest, half_squared_distances
 
@@ -19,11 +18,15 @@ MAX_ITER = 1000
 
 @dataclass(frozen=True)
 class SinkhornInfo:
-    """How well each problem was solved; of a debiased divergence, the worst of its three problems.
+    """How well each problem was solved; of a debiased divergence, the worst of its three terms.
+
+    >>> x = torch.tensor([[0.0], [1.0]])
+    >>> sinkhorn_divergence(x, x, return_info=True)[1].converged
+    tensor(True)
 
     Attributes:
         marginal_error: ``(*)``, L1 distance between the plan's marginals and the weights.
-        iterations: ``(*)`` int64, Newton steps or sweeps at the final temperature.
+        iterations: ``(*)`` int64, Newton steps or sweeps at the final temperature; 0 at blur 0, where none are counted.
         converged: ``(*)`` bool, the marginal error is at most ``tol``.
     """
 
@@ -87,7 +90,7 @@ def sinkhorn_divergence(
     backend: str = "auto",
     return_info: bool = False,
 ) -> Tensor | tuple[Tensor, SinkhornInfo]:
-    r"""Entropic OT between clouds of weighted points, debiased, any number of problems at once.
+    r"""The Sinkhorn divergence between clouds of weighted points, for any number of problems at once.
 
     .. math::
         S(x, y) = \mathrm{OT}_\varepsilon(x, y) - \tfrac12 \mathrm{OT}_\varepsilon(x, x)
@@ -96,34 +99,49 @@ def sinkhorn_divergence(
         + \varepsilon \, \mathrm{KL}(P \,\|\, a b^\top), \quad \varepsilon = \text{blur}^2
 
     This is what ``geomloss.SamplesLoss("sinkhorn", p=2, blur=blur, reach=reach)`` means at convergence (Feydy et al.,
-    AISTATS 2019; Séjourné et al., 2019). Use it to compare distributions of points whose pairing is unknown; where the
-    pairs are known and trusted, a mean squared error is cheaper and uses more.
+    AISTATS 2019; Séjourné et al., 2019). Use it to compare distributions of points whose pairing is unknown. Where
+    pairs are known and trusted, a mean squared error is cheaper and uses more of what is known.
 
-    The gradient flows into both clouds and both weights. It is the envelope gradient, exact at convergence and of
-    first order only: differentiating it again raises ``RuntimeError``. Half precision is never computed in, also under
-    autocast, and comes back as float32; float64 stays float64. Memory grows with N times M, at one matrix of single
-    precision for large clouds, and with N times k between the forward and the backward pass.
+    >>> x = torch.tensor([[0.0], [1.0]])
+    >>> sinkhorn_divergence(x, x + 3.0)
+    tensor(4.5000)
+    >>> sinkhorn_divergence(x.expand(5, 2, 1), torch.zeros(5, 4, 1), blur=0.05).shape
+    torch.Size([5])
+
+    **Gradient.** It flows into both clouds and both weights. It is the envelope gradient: exact at convergence, and of
+    first order only. To differentiate it again raises ``RuntimeError``.
+
+    **Precision and memory.** Half precision is computed in float32 or better, also under autocast, and gives float32;
+    float64 stays float64. The forward pass holds one matrix of N times M numbers for each large problem. Between the
+    forward and the backward pass only arrays of N times k and M times k are kept.
+
+    **Without entropy.** ``blur=0`` solves exact transport, :math:`\min_P \sum_{ij} P_{ij} \tfrac12 \|x_i - y_j\|^2`, by
+    the network simplex of POT: on the CPU, problem by problem, with memory for the whole cost matrix and time that
+    grows with about the cube of N. ``tol`` and ``max_iter`` do not matter, the self terms are 0, and the gradient
+    points from each point to the mean of its targets. It jumps where the best plan changes: for training a blur is
+    better and much faster.
 
     Args:
         x: ``(*, N, k)`` points.
         y: ``(*, M, k)`` points, with the same leading dimensions.
-        blur: scale below which points are not told apart, in the units of the coordinates.
-        a: ``(*, N)`` or ``(N,)`` weights of ``x``, summing to 1; uniform if None.
-        b: ``(*, M)`` or ``(M,)`` weights of ``y``, summing to 1; uniform if None.
-        x_mask: ``(*, N)`` or ``(N,)`` bool, True for points that are there: clouds of different sizes, padded. What
-            stands in the others does not matter, and they get no gradient; the weights of those that are there are
-            scaled to sum to 1.
+        blur: scale below which points are not told apart, in the units of the coordinates; 0: no entropy.
+        a: ``(*, N)`` or ``(N,)`` weights of ``x``, which sum to 1; uniform if None.
+        b: ``(*, M)`` or ``(M,)`` weights of ``y``, which sum to 1; uniform if None.
+        x_mask: ``(*, N)`` or ``(N,)`` bool, True for points that count: for clouds of different sizes in one batch.
+            The values of the other points do not matter, and they get no gradient. The weights of points that count
+            are scaled to sum to 1.
         y_mask: the same of ``y``.
-        reach: distance over which it pays to move mass rather than to destroy it here and to make it there, at a price
-            of :math:`\rho \, \mathrm{KL}` with :math:`\rho = \text{reach}^2`, in the units of the coordinates; None
-            moves all mass. With a reach the weights may have any total.
-        debias: subtract the two self terms, so that equal clouds are at distance 0.
-        y_self: ``(*)``, :math:`\mathrm{OT}_\varepsilon(y, y)` from :func:`self_transport`, which is then not computed:
-            for a ``y`` that comes again. Where only the gradient in ``x`` matters, any number will do.
+        reach: distance up to which it pays to move mass; beyond, mass is destroyed here and made there, at the price
+            :math:`\rho \, \mathrm{KL}` with :math:`\rho = \text{reach}^2`. In the units of the coordinates; None
+            moves all mass. With a reach the weights may have any sum.
+        debias: subtract the two self terms, so that equal clouds have distance 0.
+        y_self: ``(*)``, :math:`\mathrm{OT}_\varepsilon(y, y)` from :func:`self_transport`, which is then not computed
+            again. If only the gradient in ``x`` matters, any number will do.
         tol: L1 distance between the plan's marginals and the weights at which a problem counts as solved.
-        max_iter: iterations per problem, after a short annealing.
-        backend: ``torch``, on any device; ``native``, C on CPU, where it was built; ``triton``, on CUDA; ``auto`` picks
-            the fastest.
+        max_iter: most iterations per problem, after a short annealing.
+        backend: ``torch``, on any device; ``native``, C on the CPU, if it was built; ``triton``, on CUDA; ``pot``, the
+            solvers of POT in float64 on the CPU, to check the others. ``auto`` picks the fastest of the first three; at
+            blur 0, ``pot`` for points on the CPU.
         return_info: also return a :class:`SinkhornInfo`.
 
     Returns:
@@ -131,13 +149,16 @@ def sinkhorn_divergence(
 
     Raises:
         ValueError: shapes do not fit, values are not finite, weights are negative or do not sum to 1, a cloud has no
-            point, or a setting is out of range.
+            point, a setting is out of range, or the backend cannot do this.
 
     Warns:
         RuntimeWarning: a problem was stopped by ``max_iter``, or by rounding, before ``tol``.
     """
-    terms = 1 if not debias else 3 if y_self is None else 2
-    goal = _goal(blur, reach, tol, max_iter, terms, backend)
+    if backend not in BACKENDS:
+        raise ValueError(f"backend is {backend!r}; expected one of {', '.join(BACKENDS)}.")
+    # Without entropy the self terms are 0.
+    terms = 1 if not debias or blur == 0 else 3 if y_self is None else 2
+    goal = checked_goal(blur, reach, tol, max_iter, terms, exact=True)
     if y_self is not None and (not debias or y.requires_grad or (b is not None and b.requires_grad)):
         raise ValueError(
             "y_self stands for a self term of constant points: expected debias=True, and no gradient in y."
@@ -164,16 +185,21 @@ def self_transport(
     tol: float = 1e-3,
     max_iter: int = MAX_ITER,
 ) -> Tensor:
-    """``OT(y, y)``, the part of :func:`sinkhorn_divergence` that stays the same as long as ``y`` does. No gradient.
+    """``OT(y, y)``: the part of :func:`sinkhorn_divergence` that stays the same while ``y`` does. No gradient.
+
+    >>> y = torch.tensor([[0.0], [1.0]])
+    >>> own = self_transport(y)
+    >>> sinkhorn_divergence(y + 3.0, y, y_self=own)
+    tensor(4.5000)
 
     Args:
         y: ``(*, M, k)`` points.
-        blur: as in :func:`sinkhorn_divergence`, and so the following.
+        blur: as in :func:`sinkhorn_divergence`, like all that follow; above 0.
         b: weights.
-        y_mask: which points are there.
-        reach: distance over which mass is moved.
+        y_mask: which points count.
+        reach: distance up to which mass is moved.
         tol: L1 marginal error.
-        max_iter: iterations per problem.
+        max_iter: most iterations per problem.
 
     Returns:
         ``(*)``, in squared units of the coordinates.
@@ -181,7 +207,7 @@ def self_transport(
     Raises:
         ValueError: as :func:`sinkhorn_divergence`.
     """
-    goal = _goal(blur, reach, tol, max_iter, 1, "auto")
+    goal = checked_goal(blur, reach, tol, max_iter)
     with torch.no_grad(), torch.autocast(y.device.type, enabled=False):
         clouds = _clouds(y, y, b, b, y_mask, y_mask, balanced=reach is None)
         return solve_divergence(clouds, goal, "auto")[0].reshape(y.shape[:-2])
@@ -197,16 +223,23 @@ def transport_plan(
     tol: float = 1e-3,
     max_iter: int = MAX_ITER,
 ) -> Tensor:
-    """The plan of :func:`sinkhorn_divergence`'s cross term: how much of point i goes to point j. No gradient.
+    """The transport plan between x and y: how much mass goes from point i to point j. No gradient.
+
+    It is the plan of the first term of :func:`sinkhorn_divergence`.
+
+    >>> x = torch.tensor([[0.0], [1.0]])
+    >>> transport_plan(x, x.flip(0)).round(decimals=3)
+    tensor([[0.0000, 0.5000],
+            [0.5000, 0.0000]])
 
     Args:
         x: ``(*, N, k)`` points.
         y: ``(*, M, k)`` points.
-        blur: as in :func:`sinkhorn_divergence`.
-        a: as in :func:`sinkhorn_divergence`.
-        b: as in :func:`sinkhorn_divergence`.
-        tol: as in :func:`sinkhorn_divergence`.
-        max_iter: as in :func:`sinkhorn_divergence`.
+        blur: as in :func:`sinkhorn_divergence`, like all that follow; above 0.
+        a: weights of ``x``.
+        b: weights of ``y``.
+        tol: L1 marginal error.
+        max_iter: most iterations per problem.
 
     Returns:
         ``(*, N, M)`` masses; columns sum to ``b``, rows to ``a`` within ``tol``.
@@ -214,7 +247,7 @@ def transport_plan(
     Raises:
         ValueError: as :func:`sinkhorn_divergence`.
     """
-    goal = _goal(blur, None, tol, max_iter, 1, "auto")
+    goal = checked_goal(blur, None, tol, max_iter)
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         clouds = _clouds(x, y, a, b, None, None, balanced=True)
         check_finite(*clouds[:2])
@@ -227,15 +260,6 @@ def transport_plan(
         )
         masses = exponents.clamp_(min=SMALLEST_EXPONENT).exp_().to(dtype)
     return masses.reshape(*leading, *masses.shape[-2:])
-
-
-def _goal(blur: float, reach: float | None, tol: float, max_iter: int, terms: int, backend: str) -> Goal:
-    if backend not in BACKENDS:
-        raise ValueError(f"backend is {backend!r}; expected one of {', '.join(BACKENDS)}.")
-    for name, value in (("blur", blur), ("reach", reach), ("tol", tol), ("max_iter", max_iter)):
-        if value is not None and not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value}; expected a finite number above 0.")
-    return Goal(float(blur), math.inf if reach is None else float(reach), float(tol), int(max_iter), terms)
 
 
 def _clouds(
@@ -268,7 +292,7 @@ def _clouds(
 
 
 def _batched(z: Tensor, dims: int) -> Tensor:
-    """One leading dimension. A reshape to the same shape would be recorded, and cost a small problem some percent."""
+    """With one leading dimension. A reshape to the same shape would be recorded, and slow a small problem down."""
     return z if z.dim() == dims + 1 else z.reshape(-1, *z.shape[-dims:])
 
 
@@ -276,7 +300,7 @@ def _mask(name: str, mask: Tensor, points: Tensor) -> Tensor:
     if mask.dtype != torch.bool or mask.shape not in (points.shape[:-1], points.shape[-2:-1]):
         raise ValueError(
             f"{name}_mask is {mask.dtype} of shape {tuple(mask.shape)}; expected bool of shape "
-            f"{tuple(points.shape[:-1])}, True for points that are there."
+            f"{tuple(points.shape[:-1])}, True for points that count."
         )
     if not torch.compiler.is_compiling() and not bool(mask.any(-1).all()):
         raise ValueError(f"{name}_mask leaves a cloud without a point; expected at least one in each.")
@@ -290,7 +314,7 @@ def _weights(name: str, weight: Tensor | None, points: Tensor, mask: Tensor | No
         return mask.to(points.dtype) / mask.sum(-1, keepdim=True)
     if weight.shape not in (points.shape[:-1], points.shape[-2:-1]):
         raise ValueError(
-            f"weights {name} have shape {tuple(weight.shape)}; expected {tuple(points.shape[:-1])}, one a point."
+            f"weights {name} have shape {tuple(weight.shape)}; expected {tuple(points.shape[:-1])}, one for each point."
         )
     weight = weight.to(points.dtype).expand(points.shape[:-1])
     if mask is not None:

@@ -64,6 +64,20 @@ class Goal(NamedTuple):
         return 1.0 / (1.0 + self.eps / self.rho)
 
 
+def checked_goal(
+    blur: float, reach: float | None, tol: float, max_iter: int, terms: int = 1, *, exact: bool = False
+) -> Goal:
+    """The goal of a user's settings; with ``exact`` the blur may be 0.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+    for name, value in (("blur", blur), ("reach", reach), ("tol", tol), ("max_iter", max_iter)):
+        if value is not None and not (0 < value < math.inf or (exact and name == "blur" and value == 0)):
+            raise ValueError(f"{name} is {value}; expected a finite number above 0.")
+    return Goal(float(blur), math.inf if reach is None else float(reach), float(tol), int(max_iter), terms)
+
+
 class Solution(NamedTuple):
     """Divergences of P problems.
 

@@ -1,6 +1,5 @@
 """Who solves a problem, and who takes over where Triton's kernels do not run."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -48,6 +47,5 @@ def test_what_is_no_fault_of_the_kernels_is_raised(monkeypatch: pytest.MonkeyPat
 
 def test_auto_may_fall_back_and_triton_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton_backend, "available", lambda: True)
-    on_gpu: Any = SimpleNamespace(device=torch.device("cuda"), shape=(1, 3, 2))
-    assert pick("auto", on_gpu, on_gpu, balanced=True, tol=TOL) is triton_backend.divergence_or_torch
-    assert pick("triton", on_gpu, on_gpu, balanced=True, tol=TOL) is triton_backend.divergence
+    assert pick("auto", GOAL, device="cuda", entries=9) is triton_backend.divergence_or_torch
+    assert pick("triton", GOAL, device="cuda", entries=9) is triton_backend.divergence

@@ -335,7 +335,7 @@ def test_value_and_gradient_are_right_at_low_entropy(eps: float) -> None:
         ({"a": torch.ones(5) / 5}, r"weights a have shape \(5,\); expected \(4,\)"),
         ({"a": torch.ones(4)}, "weights a do not sum to 1"),
         ({"b": torch.tensor([-1.0, 1, 1, 0, 0])}, "weights b are negative"),
-        ({"blur": 0.0}, "blur is 0.0; expected a finite number above 0"),
+        ({"blur": -1.0}, "blur is -1.0; expected a finite number above 0"),
         ({"tol": -1.0}, "tol is -1.0"),
         ({"max_iter": 0}, "max_iter is 0"),
         ({"reach": 0.0}, "reach is 0.0"),
