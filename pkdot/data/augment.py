@@ -4,7 +4,7 @@ All random numbers come from the generator that is passed in, so a sample's augm
 over a tensor are left to numpy: torch splits them among its threads, whose number would change the last bit.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -23,10 +23,12 @@ DELAY = 0.05
 """Largest shift in time, as a share of a signal's length."""
 NOISE = 0.05
 """Standard deviation of the noise on a signal, relative to that of its channel."""
+VECTOR_NOISE = 0.25
+"""Standard deviation of the noise on a number of a vector, relative to that of the same number in the batch."""
 
 
 def augment_sample(modalities: Mapping[str, Tensor], schema: Schema, generator: torch.Generator) -> dict[str, Tensor]:
-    """Augment each modality of one sample according to its kind; a vector is returned unchanged.
+    """Augment each modality of one sample by its kind; vectors are for :func:`augment_vectors`, batch by batch.
 
     Args:
         modalities: the sample. Images and videos are uint8 or float in [0, 1].
@@ -91,6 +93,31 @@ def augment_audio(waveform: Tensor, generator: torch.Generator) -> Tensor:
     tensor([1.0077, 2.0095, 3.0202])
     """
     return _with_noise(waveform * (1 + GAIN * _uniform(generator)), generator)
+
+
+def augment_vectors(vectors: Tensor, present: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Add noise to the vectors of a batch, so that a small data set is not learnt by heart.
+
+    The numbers of a vector have units of their own. Their spread in the batch is the scale of the noise.
+
+    Args:
+        vectors: ``(B, d)``.
+        present: ``(B,)`` bool. A missing vector neither changes nor counts.
+        generators: one for each sample.
+
+    Returns:
+        ``(B, d)``; unchanged where all present vectors are equal.
+
+    >>> vectors = torch.tensor([[1.0, 5.0], [3.0, 5.0]])
+    >>> augment_vectors(vectors, torch.tensor([True, True]), [torch.Generator().manual_seed(seed) for seed in (0, 1)])
+    tensor([[1.3852, 5.0000],
+            [3.1653, 5.0000]])
+    """
+    if not bool(present.any()):
+        return vectors
+    spread = torch.from_numpy(vectors[present].numpy().std(axis=0))
+    noise = torch.stack([torch.randn(vectors.shape[1:], generator=generator) for generator in generators])
+    return torch.where(present[:, None], vectors + VECTOR_NOISE * spread * noise, vectors)
 
 
 def to_unit(frames: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 from tqdm.auto import tqdm
 
-from pkdot.data.augment import augment_sample, to_unit
+from pkdot.data.augment import augment_sample, augment_vectors, to_unit
 from pkdot.data.batch import Batch, MultimodalDataset, ReadsTogether, Record, Schema
 from pkdot.data.files import is_sound
 from pkdot.data.memory import Sample, SampleMemory
@@ -121,12 +121,19 @@ class Loader:
             present = {name: torch.ones(len(indices), dtype=torch.bool) for name in together}
             return _batch(modalities, present, records, self.labelled[indices], schema)
         samples = [self._sample(index) for index in indices]
-        if self.augment:
-            samples = [
-                augment_sample(sample, schema, sample_generator(self.seed, epoch, index))
-                for index, sample in zip(indices, samples, strict=True)
-            ]
-        return collate(samples, records, self.labelled[indices], schema)
+        if not self.augment:
+            return collate(samples, records, self.labelled[indices], schema)
+        generators = [sample_generator(self.seed, epoch, index) for index in indices]
+        augmented = [
+            augment_sample(sample, schema, generator) for sample, generator in zip(samples, generators, strict=True)
+        ]
+        batch = collate(augmented, records, self.labelled[indices], schema)
+        noisy = {
+            name: augment_vectors(batch.modalities[name], batch.present[name], generators)
+            for name, modality in schema.modalities.items()
+            if modality.kind == "vector"
+        }
+        return replace(batch, modalities=batch.modalities | noisy)
 
     def _read_together(self, indices: list[int]) -> dict[str, Tensor] | None:
         """Unaugmented samples, stacked; None if they have to be read one by one: a bad one is then found and named."""

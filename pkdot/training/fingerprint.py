@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from pkdot.config import ModelConfig, OptimConfig, StudentRunConfig, TeacherRunConfig
+from pkdot.data.augment import VECTOR_NOISE
 from pkdot.data.content import file_digest
 from pkdot.data.study import Study
 from pkdot.losses import LOSSES
@@ -167,6 +168,8 @@ def _common(model: ModelConfig, optim: OptimConfig, seed: int, study: Study, nam
         **{f"model.{kind}": getattr(model, kind) for kind in sorted(kinds)},
         "seed": seed,
     }
+    if study.config.augment and "vector" in kinds:
+        parts["data.vector_noise"] = VECTOR_NOISE
     if model.weights is not None and "video" in kinds:
         parts["model.weights"] = file_digest(model.weights)[:16]
     # The task loss is in "data.task" by its name: "auto" would not say which one it was.

@@ -2,7 +2,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from pkdot.data.augment import augment_audio, augment_frames, augment_sample, augment_signal, to_unit
+from pkdot.data.augment import (
+    VECTOR_NOISE,
+    augment_audio,
+    augment_frames,
+    augment_sample,
+    augment_signal,
+    augment_vectors,
+    to_unit,
+)
 from pkdot.data.batch import Kind, Modality, Schema
 from pkdot.tasks import Task
 
@@ -113,3 +121,21 @@ def test_a_signal_stays_close_to_itself_and_silence_stays_silent() -> None:
 def test_grey_levels_become_shares() -> None:
     torch.testing.assert_close(to_unit(torch.tensor([0, 51, 255], dtype=torch.uint8)), torch.tensor([0.0, 0.2, 1.0]))
     torch.testing.assert_close(to_unit(torch.tensor([0.25], dtype=torch.float64)), torch.tensor([0.25]))
+
+
+def test_a_vector_gets_noise_on_the_scale_of_each_of_its_numbers() -> None:
+    scales = torch.tensor([1.0, 1000.0, 0.0])
+    vectors = scales * torch.randn(4000, 3, generator=seeded()) + 7
+    noise = augment_vectors(vectors, torch.ones(4000, dtype=torch.bool), [seeded(i) for i in range(4000)]) - vectors
+    torch.testing.assert_close(noise.std(0), VECTOR_NOISE * scales, rtol=0.05, atol=1e-6)
+    assert float(noise.mean(0)[1].abs()) < 20
+
+
+def test_a_missing_vector_stays_and_does_not_count() -> None:
+    vectors = torch.tensor([[1.0], [3.0], [1e6]])
+    present = torch.tensor([True, True, False])
+    noisy = augment_vectors(vectors, present, [seeded(i) for i in range(3)])
+    assert float(noisy[2]) == 1e6
+    assert 0 < float((noisy - vectors)[:2].abs().max()) < 10 * VECTOR_NOISE
+    for few in (torch.zeros(3, dtype=torch.bool), torch.tensor([True, False, False])):
+        torch.testing.assert_close(augment_vectors(vectors, few, [seeded(i) for i in range(3)]), vectors)

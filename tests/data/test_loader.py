@@ -1,4 +1,5 @@
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -164,6 +165,28 @@ def test_augmentation_differs_between_epochs_and_samples_but_not_between_loaders
     assert not torch.equal(changed, clean)
     assert not torch.equal(changed, faces(1, augment=True))
     assert torch.equal(changed, faces(0, augment=True, batch_size=9))
+
+
+class WithAges(Toy):
+    """A vector beside the streams; the ages of a batch differ in its scale alone."""
+
+    def __init__(self) -> None:
+        vector = {"age": Modality("vector", (1,))}
+        super().__init__(schema=replace(SCHEMA, modalities={**SCHEMA.modalities, **vector}, prevalent=("face", "age")))
+
+    def read(self, index: int) -> dict[str, Tensor]:
+        return super().read(index) | {"age": torch.tensor([30.0 + index])}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_vectors_get_noise_while_training_and_nothing_else_changes(workers: int) -> None:
+    clean, noisy = loader_of(WithAges()), loader_of(WithAges(), augment=True, workers=workers)
+    again, without = loader_of(WithAges(), augment=True), loader_of(Toy(), augment=True)
+    for plain, one, other, face in zip(*(loader.epoch(1) for loader in (clean, noisy, again, without)), strict=True):
+        change = one.modalities["age"] - plain.modalities["age"]
+        assert 0 < float(change.abs().max()) < 4
+        assert torch.equal(one.modalities["age"], other.modalities["age"])
+        assert torch.equal(one.modalities["face"], face.modalities["face"])
 
 
 def test_augmentation_follows_from_the_seed() -> None:

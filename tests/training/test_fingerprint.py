@@ -10,6 +10,7 @@ import pytest
 from pkdot.config import StudentRunConfig
 from pkdot.data.splits import Splits
 from pkdot.data.study import Study, open_study
+from pkdot.training import fingerprint
 from pkdot.training.find_teacher import as_teacher
 from pkdot.training.fingerprint import student_fingerprint, teacher_digest, teacher_fingerprint
 from pkdot.training.run_folder import RunResult
@@ -123,3 +124,15 @@ def test_a_teacher_of_an_older_version_is_named_by_its_weights(teacher: RunResul
     assert digest.startswith("weights ")
     assert len(digest) == len("weights ") + 64
     assert digest != teacher_digest(teacher.folder.path) != teacher_digest(None)
+
+
+def test_the_noise_on_vectors_counts_where_it_is_added(
+    config: StudentRunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = changed(config, "data.augment", False)
+    before = digests(config), digests(plain)
+    monkeypatch.setattr(fingerprint, "VECTOR_NOISE", 0.5)
+    noisy, quiet = digests(config), digests(plain)
+    assert noisy[0] != before[0][0]
+    assert noisy[1] != before[0][1]
+    assert quiet == before[1]
