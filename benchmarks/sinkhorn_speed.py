@@ -3,11 +3,11 @@
     python -m benchmarks.sinkhorn_speed --write benchmarks/results/sinkhorn_speed.md --growth
     python -m benchmarks.sinkhorn_speed --quick
 
-Each method computes the debiased divergence of two clouds, cost |x-y|^2/2, blur 0.1, and its gradient in x. Its knob is
-turned from cheap to exact up to the first setting whose gradient is within 1e-2, or 1e-3, of a converged one in
-float64, on each of three draws of the clouds; these settings are timed in turn, and medians stand in the tables. Then
-the whole loss step from embeddings, and peak memory, each in a process of its own. Packages that are not installed are
-left out:
+Each method computes the debiased divergence of two clouds (cost |x-y|^2/2, blur 0.1) and its gradient in x. Every
+method has a setting that makes it more exact. The first one is taken whose gradient is within 1e-2, or 1e-3, of a
+converged gradient in float64, for each of three draws of the clouds. These settings are timed in turn, and the tables
+show medians. Then the whole loss step from embeddings is timed, and peak memory is measured, each in its own process.
+Packages that are not installed are left out:
 
     pip install geomloss pot ott-jax matplotlib
 """

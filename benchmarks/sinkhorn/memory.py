@@ -1,4 +1,4 @@
-"""Peak extra memory of one call, each in a process of its own.
+"""Peak extra memory of one call, each in its own process.
 
 Linux hands the peak of a process down to the program that it starts (``ru_maxrss`` outlives ``exec``), so that a child
 of a large parent would seem to need nothing. Where there is /proc, the kernel's own counter is therefore reset before

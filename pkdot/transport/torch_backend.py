@@ -1,4 +1,4 @@
-r"""Backend ``torch``: divergences between clouds, on any device, from the solvers of this folder.
+r"""Backend ``torch``: divergences between clouds, on any device, from the terms that the solvers solve.
 
 Each term of a divergence is an entropic OT problem, balanced or, with a finite reach :math:`\sqrt\rho`, unbalanced
 (Séjourné et al., 2019). Its value and gradients follow from its potentials and from where its plan takes the points:

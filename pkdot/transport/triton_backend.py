@@ -1,15 +1,15 @@
 """Backend ``triton``: balanced divergences between clouds on a GPU, in single precision.
 
-Problems of up to 256 points are solved in one launch, with their gradients; a few more add up their terms. There is no
-wait for the GPU and no allocation that depends on the data, so that the call can be captured in a CUDA graph. That
-needs one call before, with the same shapes, dtypes and wanted gradients, which compiles the kernel; and inputs that
-stay where they are. Larger problems are streamed, and look at their errors on the host every few sweeps.
+Problems of up to 256 points are solved in one launch, gradients included; a few small launches add up their terms. The
+call never waits for the GPU, and no allocation depends on the data: it can be captured in a CUDA graph. For that, call
+it once before with the same shapes, dtypes and wanted gradients, so that the kernel is compiled, and keep the inputs in
+the same memory. Larger problems are streamed: every few sweeps the host looks at their errors.
 
-In small problems, points that are not finite are not found: that would need such a wait. Their values are NaN and their
-errors infinite. Triton is imported with the first problem.
+Points of small problems are not checked, as the check would wait for the GPU. If some are not finite, the values are
+NaN and the errors infinite. Triton is imported with the first problem.
 
-Every torch brings a Triton of its own; benchmarks/results/triton_versions.md says which were tried. Where the kernels
-do not run, ``auto`` goes on with the backend torch.
+Every torch brings its own Triton; benchmarks/results/triton_versions.md lists the versions that were tried. If the
+kernels do not run, ``auto`` uses the backend torch.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ import torch
 from pkdot.transport import torch_backend
 from pkdot.transport.problem import Clouds, Goal, Solution
 
-# Why the kernels do not run here, once that is known: nobody waits for a compiler that fails a second time.
+# Why the kernels do not run here, once that is known: a compiler that failed is not tried again.
 _failures: list[Exception] = []
 
 
@@ -44,10 +44,10 @@ def divergence(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
 
 
 def divergence_or_torch(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
-    """As :func:`divergence`, but by the backend torch from where a kernel did not run.
+    """As :func:`divergence`; by the backend torch once a kernel did not run.
 
     Warns:
-        RuntimeWarning: it did not, the first time.
+        RuntimeWarning: the first time that a kernel does not run.
     """
     if not _failures:
         try:

@@ -41,7 +41,10 @@ _K_TILE, _PRODUCT_ROWS = tl.constexpr(16), tl.constexpr(32)
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _centre(x, y, a, b, n, m, k, of_x, of_y, between, blur, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Write both clouds around their means, in units of the blur, and the way between the means; return its square."""
+    """Write both clouds, centred and in units of the blur, and the way between their means; return its square.
+
+    Means are taken in double precision: the differences of single numbers far from the origin have few digits left.
+    """
     i = tl.arange(0, SIZE)
     weight_x = tl.load(a + i, mask=i < n, other=0.0).to(tl.float64)
     weight_y = tl.load(b + i, mask=i < m, other=0.0).to(tl.float64)
@@ -88,7 +91,7 @@ def _sweep(cost, costs, f, weight_x, a, n, h, scale, ROWS: tl.constexpr, SIZE: t
     column_sums = tl.zeros((SIZE,), tl.float32)
     potential = tl.zeros((ROWS,), tl.float32)
     if ROWS < SIZE:
-        # What some threads write here others read: all are done with the last potential, all see the next.
+        # A thread reads what others wrote. Here all have read the last potential; below all have written the next.
         tl.debug_barrier()
     for first in range(0, SIZE, ROWS):
         i = first + tl.arange(0, ROWS)
@@ -114,10 +117,14 @@ def _sweep(cost, costs, f, weight_x, a, n, h, scale, ROWS: tl.constexpr, SIZE: t
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _plan(cost, costs, f, weight_x, a, n, h, ROWS: tl.constexpr, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Write the plan whose rows sum to a over the costs, and its potential f; return column sums and potential g."""
+    """Write the plan whose rows sum to a, in the place of the costs, and its potential f.
+
+    Returns its column sums, and the potential g that follows from f. The largest exponent of a column is known only
+    after its last row, so the sums are scaled down whenever a larger one comes.
+    """
     j = tl.arange(0, SIZE)
     column_sums = tl.zeros((SIZE,), tl.float32)
-    # What some threads write here others read: all are done with the last potential, and below with the costs.
+    # A thread reads what others wrote: here all have read the last potential, and below the costs of these rows.
     tl.debug_barrier()
     furthest = tl.full((SIZE,), float("-inf"), tl.float32)
     sums = tl.zeros((SIZE,), tl.float32)
@@ -266,7 +273,7 @@ def _iterate(  # type: ignore[no-untyped-def]
             changes, moves, slot = _remember(changes, moves, slot, step - last_step, g - last_g, weight_y, follows)
             last_g, last_step = g, step
             along = tl.sum(changes * (weight_y * step)[None, :], 1)[:, None]
-            g = tl.where(lost, best, g + step - tl.sum(along * (moves + changes), 0))
+            g = tl.where(lost, best, g + (step - tl.sum(along * (moves + changes), 0)))
             changes = tl.where(lost, 0.0, changes)
             moves = tl.where(lost, 0.0, moves)
             follows = lost == 0

@@ -1,8 +1,8 @@
 r"""Large problems on a GPU: soft minima over tiles of the costs, which are never kept.
 
-A soft minimum :math:`-\log \sum_j b_j e^{g_j - C_{ij}}` needs of the costs the inner products alone: their squares
-:math:`\|y_j\|^2 / 2` go with the potential. It is the normaliser of an attention whose queries are x and whose keys
-are y; with y as values too, its result is where the plan takes x. Columns are rows with the arguments swapped.
+Of the costs a soft minimum :math:`-\log \sum_j b_j e^{g_j - C_{ij}}` needs only the inner products, as the squares
+:math:`\|y_j\|^2 / 2` can be added to the potential. So it is the normaliser of an attention with queries x and keys y;
+with y as values too, the attention's result is where the plan takes x. Rows and columns swap with the arguments.
 
 Points are in units of the blur and potentials in units of eps. Import this module where triton is installed.
 """
@@ -20,7 +20,7 @@ from pkdot.transport.problem import Clouds, Coupling, Goal, check_finite
 from pkdot.transport.solvers.sweeps import annealed, centred, iterate
 
 PRECISION = "ieee"
-"""Of inner products. Exponents are costs: the ten bits of TF32 would not do, three products of it ("tf32x3") may."""
+"""Precision of inner products. They are exponents: ten bits (TF32) are too few; three products ("tf32x3") may do."""
 # Sweeps between two looks at the error: each look waits for the GPU.
 _PATIENCE = 4
 # Coordinates of a target that one program computes, and of a point that it reads at once.
@@ -33,6 +33,10 @@ def _attend(  # type: ignore[no-untyped-def]
     TARGETS: tl.constexpr, K_TILE: tl.constexpr, K_TILES: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
 ):  # fmt: skip
+    """Normalisers and, if wanted, targets of BLOCK_N points x; one program for each tile of a target's coordinates.
+
+    As in flash attention, the sums so far are scaled down whenever a tile has a larger exponent.
+    """
     problem = tl.program_id(1).to(tl.int64)
     x += problem * n * k
     y += problem * m * k
@@ -53,7 +57,7 @@ def _attend(  # type: ignore[no-untyped-def]
         bias = tl.load(biases + problem * m + j, mask=j < m, other=float("-inf"))
         exponents = scale * products + bias[None, :]
         larger = tl.maximum(largest, tl.max(exponents, 1))
-        # A tile without any weight must not make NaN of infinity less infinity.
+        # In a tile without weight all exponents are -inf, and -inf - -inf would be NaN.
         shift = tl.where(larger == float("-inf"), 0.0, larger)
         masses = tl.exp(exponents - shift[:, None])
         shrink = tl.exp(largest - shift)
