@@ -9,7 +9,7 @@ import pytest
 from pkdot.comparison.compare import compare
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.dry_run import SHOWN, dry_run
-from pkdot.comparison.grid import grid_of
+from pkdot.comparison.grid_source import grid_of
 from pkdot.comparison.plan import Plan
 from pkdot.comparison.run import Run
 from pkdot.comparison.stages import planned
@@ -87,8 +87,8 @@ def test_a_finished_plan_has_nothing_left(config: CompareConfig) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("device", "cuda:99", "device 'cuda:99' is not to be had here"),
-        ("device", "meta", "device 'meta' is not to be had here"),
+        ("device", "cuda:99", "device 'cuda:99' is not available"),
+        ("device", "meta", "device 'meta' is not available"),
         ("threads", 4096, "threads .* is outside"),
         ("jobs", 4096, "threads .* is outside"),
     ],
