@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -224,3 +225,10 @@ def test_everything_public_has_a_docstring() -> None:
         members = [node for node in members if "overload" not in map(ast.unparse, node.decorator_list)]
         bare += [f"{name}.{m.name}" for m in members if not m.name.startswith("_") and not ast.get_docstring(m)]
     assert not bare
+
+
+def test_the_page_about_the_house_names_files_that_exist() -> None:
+    words = re.findall(r"`([\w/.]+(?:/|\.py))`", (ROOT / "docs" / "house.md").read_text(encoding="utf-8"))
+    folders = [ROOT, ROOT / "pkdot", ROOT / "pkdot" / "data", ROOT / "pkdot" / "transport"]
+    assert len(words) > 40
+    assert [word for word in words if not any((folder / word).exists() for folder in folders)] == []
