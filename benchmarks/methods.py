@@ -37,7 +37,7 @@ from pkdot.cli.console import run_command
 from pkdot.comparison.compare import carry_out
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.dry_run import dry_run
-from pkdot.comparison.grid import grid_of, read_grid
+from pkdot.comparison.grid_source import grid_of, read_grid
 from pkdot.comparison.machine import check_machine
 from pkdot.comparison.plan import Plan
 from pkdot.comparison.report.analysis import analyse

@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 
 from pkdot.comparison.config import CompareConfig, RunsFailed
-from pkdot.comparison.grid import grid_of
+from pkdot.comparison.grid_source import grid_of
 from pkdot.comparison.plan import Plan
 from pkdot.comparison.run import Stage
 from pkdot.comparison.stages import run_stages

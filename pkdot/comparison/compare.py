@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pkdot.checks import check_type
 from pkdot.comparison.config import CompareConfig
-from pkdot.comparison.grid import grid_of
+from pkdot.comparison.grid_source import grid_of
 from pkdot.comparison.machine import check_machine
 from pkdot.comparison.plan import Plan
 from pkdot.comparison.report.write import write_report
@@ -61,7 +61,7 @@ def carry_out(plan: Plan, command: str) -> Path:
 def _notes(plan: Plan, runs: list[Run]) -> list[str]:
     """What a reader has to know of the runs: how many are finished, the weights, and what is left out."""
     config, finished = plan.config, {run.folder: run.done for run in runs}
-    notes = [f"{sum(finished.values())} of {len(finished)} runs are in."]
+    notes = [f"{sum(finished.values())} of {len(finished)} runs are finished."]
     if config.tune_seeds:
         notes.append(
             f"Weights: gradient-balanced, times one of {', '.join(f'{factor:g}' for factor in config.tune)}, chosen "

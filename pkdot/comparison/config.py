@@ -9,11 +9,11 @@ from tyro.conf import arg
 from pkdot.checks import check_range, settle_types
 
 FIRST_TUNE_SEED = 100_000
-"""Seeds from here on serve to choose weights, and no others."""
+"""Seeds from here on choose weights; tested seeds are below."""
 
 
 class RunsFailed(Exception):
-    """Some runs of a comparison ended with an error; the others were made."""
+    """Some runs of a comparison failed; the others are finished."""
 
 
 @dataclass
@@ -21,15 +21,15 @@ class CompareConfig:
     """Compare distillation methods over data sets, label shares, folds and seeds."""
 
     grid: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: what the flags say)")] = None
-    """TOML file of named data sets, regimes and entries, in place of the next seven settings."""
+    """TOML file of named data sets, regimes and entries, instead of the next seven settings."""
     data: tuple[str, ...] = ("synthetic-biovid",)
     """Data sets, each as in --data of pkdot-distill."""
     methods: tuple[str, ...] = ("ot", "kd", "hint", "sp", "structure-kl")
-    """Methods, each as in --method of pkdot-distill. One that does not fit a task is left out there."""
+    """Methods, each as in --method of pkdot-distill. A method that does not fit a data set's task is left out there."""
     labels: tuple[float, ...] = (1.0,)
-    """Shares of the training subjects whose labels teacher and student get (0 to 1): a regime each."""
+    """Shares of the training subjects whose labels are used (0 to 1); each share is a regime of its own."""
     folds: int | Literal["loso"] = 0
-    """Subject folds (number; 0: a hold-out split of its own for each seed). loso: leave one subject out."""
+    """Subject folds (number; 0: each seed has its own hold-out split). loso: leave one subject out."""
     epochs: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: that of pkdot-distill)")] = None
     """Passes over the training split (number)."""
     batch_size: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: that of pkdot-distill)")] = None
@@ -37,35 +37,35 @@ class CompareConfig:
     lr: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="(default: that of pkdot-distill)")] = None
     """Largest learning rate, reached after the warm-up."""
     seeds: int = 5
-    """Paired repetitions (number): a seed is the same for all methods."""
+    """Paired repetitions (number): all methods use the same seeds."""
     first_seed: int = 0
     """The first of these seeds (number)."""
     tune_seeds: int = 2
-    """Seeds, other than those above, on whose validation splits a method's weight is chosen (0: it is not tuned)."""
+    """Further seeds, on whose validation splits the weight of each method is chosen (number; 0: no tuning)."""
     tune: tuple[float, ...] = (0.02, 0.4, 8.0)
-    """Factors on the balanced weight among which it is chosen, the same for every method."""
+    """Factors on the balanced weight to choose from, the same for every method."""
     out: Path = Path("comparison")
-    """Folder that receives the runs and the report; a run that it holds already is not repeated."""
+    """Folder for the runs and the report; runs that are finished there are not repeated."""
     stage: Literal["all", "tune", "test", "report"] = "all"
-    """tune: choose weights; test: train what is compared; report: write it from the runs that there are."""
+    """tune: choose weights; test: train what is compared; report: write the report of the finished runs."""
     jobs: int | Literal["auto"] = "auto"
-    """Runs at a time, each a process of its own (number). auto: as many as the CPU cores allow, with CUDA one."""
+    """Parallel runs (number). auto: CPU cores // threads per run, and 1 with CUDA."""
     threads: int = 1
     """CPU threads of a run (number)."""
     device: str = "auto"
     """Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:N."""
     shard: str = "1/1"
-    """i/N: this machine's part of the runs, the i-th of N; the stages then have to be called one after the other."""
+    """i/N: this machine trains the i-th of N parts of the runs; call the stages one after the other then."""
     cluster: Literal["none", "slurm", "local"] = "none"
-    """slurm: submit each stage as a job array through submitit; local: the same on this machine, to try it."""
+    """slurm: submit each stage as a job array through submitit; local: run the same jobs on this machine, as a test."""
     array: int = 32
     """Jobs in the array (number)."""
     cluster_options: tuple[str, ...] = ()
     """submitit's parameters as name=value, such as slurm_partition=gpu or timeout_min=240."""
     keep: Literal["results", "all"] = "results"
-    """results: a student's weights are deleted once it is tested; all: every run folder stays whole."""
+    """results: delete a student's weights once it is tested; all: keep whole run folders."""
     dry_run: bool = False
-    """Count what would be run, estimate how long it takes from what has been run, and run nothing."""
+    """Count the runs, estimate their time from finished runs, and train nothing."""
 
     def __post_init__(self) -> None:
         settle_types(self)

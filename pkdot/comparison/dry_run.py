@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from pkdot.comparison.config import CompareConfig
-from pkdot.comparison.grid import grid_of
+from pkdot.comparison.grid_source import grid_of
 from pkdot.comparison.machine import jobs_at_a_time
 from pkdot.comparison.plan import Plan
 from pkdot.comparison.run import Run

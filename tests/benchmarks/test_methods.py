@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import methods
 from benchmarks.pages import Part, chapters, part_page, recipe_table, short_page
-from pkdot.comparison.grid import read_grid
+from pkdot.comparison.grid_source import read_grid
 from pkdot.comparison.report.analysis import analyse
 from pkdot.comparison.report.formats import p_value, points
 from pkdot.comparison.report.inference import holm

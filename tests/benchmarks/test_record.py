@@ -7,7 +7,7 @@ from benchmarks import record
 from pkdot.comparison.compare import compare
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.dry_run import dry_run
-from pkdot.comparison.grid import grid_of
+from pkdot.comparison.grid_source import grid_of
 from pkdot.comparison.plan import Plan
 from pkdot.comparison.report.scores import Score
 from pkdot.comparison.results import scores

@@ -10,7 +10,7 @@ import pytest
 
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.execution import train
-from pkdot.comparison.grid import grid_of
+from pkdot.comparison.grid_source import grid_of
 from pkdot.comparison.plan import Plan
 from pkdot.comparison.run import Run
 from pkdot.comparison.tuning import choose_factors, to_choose

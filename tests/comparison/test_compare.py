@@ -13,7 +13,8 @@ from pkdot.cli import compare as command
 from pkdot.comparison.compare import compare
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.dry_run import dry_run
-from pkdot.comparison.grid import grid_of, read_grid, run_config
+from pkdot.comparison.grid import run_config
+from pkdot.comparison.grid_source import grid_of, read_grid
 from pkdot.comparison.machine import jobs_at_a_time, shard
 from pkdot.comparison.plan import Plan
 from pkdot.comparison.results import scores

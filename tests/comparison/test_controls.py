@@ -7,7 +7,7 @@ import pytest
 
 from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.execution import train
-from pkdot.comparison.grid import grid_of
+from pkdot.comparison.grid_source import grid_of
 from pkdot.comparison.plan import Plan
 from pkdot.comparison.results import scores
 from pkdot.comparison.run import Run

@@ -10,7 +10,7 @@ import pytest
 from pkdot.comparison import execution
 from pkdot.comparison.compare import compare
 from pkdot.comparison.config import CompareConfig
-from pkdot.comparison.grid import grid_of
+from pkdot.comparison.grid_source import grid_of
 from pkdot.comparison.plan import Plan
 from pkdot.comparison.reuse import reused
 from pkdot.comparison.stages import planned
@@ -89,7 +89,7 @@ def test_another_number_of_epochs_makes_all_runs_anew_and_reports_them_alone(fin
     # With one architecture for all, the two controls are the same runs.
     shared = [place for place in (*tuning, *testing, *teachers) if "prevalent" not in place]
     assert new_entries(before, config.out) in (sorted([*tuning, *testing, *teachers]), sorted(shared))
-    assert "runs are in" in report
+    assert "runs are finished" in report
     plan = Plan(grid_of(config), config)
     runs = plan.block("toy", "all labels").testing(frozen_factors(plan.block("toy", "all labels")))
     rows = [rows_of(run.folder / "metrics.jsonl") for run in runs]

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from pkdot.comparison.config import CompareConfig
-from pkdot.comparison.grid import grid_of, run_config
+from pkdot.comparison.grid import run_config
+from pkdot.comparison.grid_source import grid_of
 from pkdot.config import OptimConfig
 
 

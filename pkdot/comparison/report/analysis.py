@@ -1,4 +1,4 @@
-"""From scores to the figures of every line of every table. Nothing is formatted or drawn here."""
+"""From scores to the figures of every line of every table. Nothing is printed or drawn here."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,20 +13,26 @@ from pkdot.comparison.report.scores import CONTROLS, NONE, OT, PREVALENT_TEACHER
 
 @dataclass(frozen=True)
 class Line:
-    """One entry in one block.
+    """The figures of one entry in one block.
+
+    >>> runs = [("none", 0.6), ("kd", 0.7), ("ot", 0.62)]
+    >>> scores = [Score("pen", "few", entry, 0, 0, "s", "accuracy", value, 300, 100) for entry, value in runs]
+    >>> (block,) = analyse(scores).blocks
+    >>> round(block.line("kd").to_none.mean, 2), block.line("kd").verdict
+    (0.1, 'too few splits')
 
     Attributes:
         entry: its name.
-        missing: runs that it lacks.
+        missing: the number of runs that it lacks.
         level: its mean score.
-        gap: share of the teacher's lead that it closes; None where the teacher is not ahead.
+        gap: the share of the teacher's lead that it closes; None if the teacher is not ahead.
         to_none: paired difference to the undistilled student.
         p: of that difference after Holm's correction over the block's methods; NaN for a control.
-        to_ot: paired difference to ot; no run where there is none.
+        to_ot: paired difference to ot; without any run if ot was not compared.
         p_ot: of that difference after Holm's correction over the block's other methods.
         to_control: paired difference to distillation from a teacher without the privileged modalities.
         p_control: of that difference after Holm's correction over the block's methods.
-        verdict: as ``statistics.verdict`` gives it; empty for a control.
+        verdict: from ``inference.verdict``; empty for a control.
     """
 
     entry: str
@@ -49,12 +55,18 @@ class Line:
 
 @dataclass(frozen=True)
 class BlockResult:
-    """What one data set in one regime showed: controls in their fixed order, methods from best to worst.
+    """The figures of one data set in one regime: controls in their fixed order, methods from best to worst.
+
+    >>> runs = [("none", 0.6), ("kd", 0.7), ("ot", 0.62)]
+    >>> scores = [Score("pen", "few", entry, 0, 0, "s", "accuracy", value, 300, 100) for entry, value in runs]
+    >>> (block,) = analyse(scores).blocks
+    >>> [line.entry for line in block.methods], block.measure, block.has_control
+    (['kd', 'ot'], 'accuracy', False)
 
     Attributes:
-        runs: of each entry, if none is missing.
-        unscored: how many of them nobody has a score of.
-        folds: how many were pooled; 0 where each run is scored on its own.
+        runs: the runs of each entry, if none is missing.
+        unscored: the runs for which no entry has a score.
+        folds: the number of folds that were pooled; 0 if each run is scored alone.
     """
 
     data: str
@@ -73,34 +85,40 @@ class BlockResult:
 
     @property
     def has_ot(self) -> bool:
-        """Whether there is an ot that other methods can be compared with."""
+        """Whether ot is among the methods, with others to compare with it."""
         return any(line.entry == OT for line in self.methods) and len(self.methods) > 1
 
     @property
     def has_control(self) -> bool:
-        """Whether a teacher without the privileged modalities was distilled, and methods to compare with it."""
+        """Whether the control without the privileged modalities is there, and methods to compare with it."""
         return self.line(PREVALENT_TEACHER) is not None and bool(self.methods)
 
     @property
     def missing(self) -> dict[str, int]:
-        """Runs that entries lack, where they lack any."""
+        """The number of missing runs of each entry that lacks any."""
         return {line.entry: line.missing for line in (*self.controls, *self.methods) if line.missing}
 
     def line(self, entry: str) -> Line | None:
-        """The line of an entry; None where it has none."""
+        """The line of an entry; None if it was not run here."""
         return next((line for line in (*self.controls, *self.methods) if line.entry == entry), None)
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that a report tells."""
+    """Everything that a report tells.
+
+    >>> runs = [("none", 0.6), ("kd", 0.7), ("ot", 0.62)]
+    >>> scores = [Score("pen", "few", entry, 0, 0, "s", "accuracy", value, 300, 100) for entry, value in runs]
+    >>> analyse(scores).methods, analyse(scores).ranks
+    (['kd', 'ot'], None)
+    """
 
     blocks: tuple[BlockResult, ...]
     ranks: Ranks | None
 
     @property
     def methods(self) -> list[str]:
-        """From best to worst by the mean difference to the undistilled student over blocks, ties by appearance."""
+        """From best to worst by the mean difference to the undistilled student over blocks; ties keep their order."""
         found: dict[str, list[float]] = {}
         for block in self.blocks:
             for line in block.methods:
@@ -110,7 +128,12 @@ class Analysis:
 
 
 def analyse(scores: Iterable[Score]) -> Analysis:
-    """Compare every entry with the undistilled student and with ot, block by block, and rank methods over blocks.
+    """Compare every entry with the undistilled student and with ot in each block, and rank methods over blocks.
+
+    >>> runs = [("none", 0.6), ("kd", 0.7), ("ot", 0.62)]
+    >>> scores = [Score("pen", "few", entry, 0, 0, "s", "accuracy", value, 300, 100) for entry, value in runs]
+    >>> [(line.entry, round(line.to_none.mean, 2)) for line in analyse(scores).blocks[0].methods]
+    [('kd', 0.1), ('ot', 0.02)]
 
     Raises:
         ValueError: as ``scores.blocks`` does.
@@ -155,7 +178,7 @@ def _difference(block: Block, entry: str, other: str) -> Estimate:
 
 
 def _judged(lines: Sequence[Line]) -> list[Line]:
-    """With p values corrected within families: all methods against none, all others against ot, all against control."""
+    """Correct p values in three families: all methods against none, all others against ot, all against the control."""
     to_none = holm([line.to_none.p for line in lines])
     to_ot = holm([math.nan if line.entry == OT else line.to_ot.p for line in lines])
     to_control = holm([line.to_control.p for line in lines])

@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 STEP, BAR, TOP = 0.2, 0.1, 1.0
-"""Between names, between bars, and above the axis (inches)."""
+"""Distance between names, between bars, and above the axis (inches)."""
 SMALL = 8.0
 
 
 def height_of(ranks: Ranks) -> float:
-    """Of the diagram (inches)."""
+    """The height of the diagram (inches)."""
     return TOP + BAR * (len(ranks.groups) + 2) + STEP * ((len(ranks.entries) + 1) // 2 + 0.5)
 
 
 def draw_ranks(axes: "Axes", ranks: Ranks, short: Callable[[str], str]) -> None:
-    """Mean ranks on an axis, best to the left; bars join entries that are not shown to differ.
+    """Draw mean ranks on an axis, best on the left; bars join entries that are not shown to differ.
 
     Args:
-        axes: to draw on, of ``height_of(ranks)`` inches; y runs in inches below the axis.
+        axes: to draw on, ``height_of(ranks)`` inches high; y is in inches below the axis.
         ranks: to draw.
-        short: what a name is printed as.
+        short: shortens a name.
     """
     count = len(ranks.entries)
     left, right = 1 - 0.45 * (count - 1), count + 0.45 * (count - 1)

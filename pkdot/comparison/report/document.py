@@ -15,7 +15,11 @@ _STARS = (
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, and what stands below it in this order."""
+    """A heading, and what stands below it in this order.
+
+    >>> Section("Notes", bullets=("12 of 12 runs are finished.",)).heading
+    'Notes'
+    """
 
     heading: str
     paragraphs: Sequence[str] = ()
@@ -26,6 +30,9 @@ class Section:
 @dataclass(frozen=True)
 class Document:
     """A whole report.
+
+    >>> Document("Methods compared", "pkdot-compare --seeds 5", [Section("In short")]).title
+    'Methods compared'
 
     Attributes:
         title: the first heading.
@@ -39,7 +46,16 @@ class Document:
 
 
 def document(analysis: Analysis, *, title: str, command: str, notes: Sequence[str] = ()) -> Document:
-    """The report of an analysis; ``notes`` are sentences for its end."""
+    """The report of an analysis; ``notes`` are sentences for its end.
+
+    >>> from pkdot.comparison.report.analysis import analyse
+    >>> from pkdot.comparison.report.scores import Score
+    >>> runs = [("none", 0.6), ("kd", 0.7), ("ot", 0.62)]
+    >>> scores = [Score("pen", "few", entry, 0, 0, "s", "accuracy", value, 300, 100) for entry, value in runs]
+    >>> report = document(analyse(scores), title="Methods", command="pkdot-compare")
+    >>> [section.heading for section in report.sections][:2]
+    ['In short', 'Method by method']
+    """
     how = (*HOW, POOLED) if any(block.folds for block in analysis.blocks) else HOW
     sections = [
         _in_short(analysis),

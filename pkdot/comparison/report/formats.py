@@ -46,7 +46,7 @@ def difference(estimate: Estimate) -> str:
 
     >>> from pkdot.comparison.report.inference import resampled_mean
     >>> difference(resampled_mean([0.03, 0.04, 0.02], ratio=0.25))
-    '+3.00 [-0.28, +6.28]'
+    '+3.00 [-0.29, +6.29]'
     """
     if math.isnan(estimate.low):
         return points(estimate.mean)

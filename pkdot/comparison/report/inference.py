@@ -2,8 +2,8 @@
 
 The splits of a comparison share samples: each seed of a repeated hold-out draws from the same subjects, and the
 training sets of k folds overlap. Their scores are therefore correlated, the usual standard error is too small, and the
-usual paired t-test calls chance an effect. Here every standard error is the one that Nadeau and Bengio (2003)
-corrected: 1/J + n_test/n_train in place of 1/J. More seeds shrink the first term, and nothing but more data the second.
+usual paired t-test mistakes chance for an effect. Here every standard error has the correction of Nadeau and Bengio
+(2003): 1/J + n_test/n_train in place of 1/J. More seeds shrink the first term; only more data shrink the second.
 """
 
 import math
@@ -19,16 +19,20 @@ from scipy import stats
 Array = NDArray[Any]
 
 MARGIN = 0.01
-"""A method that loses less than this, in the metric's units, is no worse for practical purposes: 1 point."""
+"""A method that loses less than this, in the metric's units, is no worse in practice: 1 point."""
 LEVEL = 0.05
-"""Of every test; intervals cover 1 - LEVEL."""
+"""The level of every test; intervals cover 1 - LEVEL."""
 _SAME = 1e-12
-"""Scores closer than this are equal but for rounding."""
+"""Scores that are closer than this differ by rounding only."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Both ends, in the units of what lies between them."""
+    """The two ends of an interval.
+
+    >>> Interval(0.67, 0.91).low
+    0.67
+    """
 
     low: float
     high: float
@@ -36,17 +40,22 @@ class Interval:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over splits.
+    """A mean over splits, with its interval and its test.
+
+    >>> found = resampled_mean([0.03, 0.04, 0.02], ratio=0.25)
+    >>> round(found.mean, 3), round(found.p, 3), found.splits
+    (0.03, 0.059, 3)
 
     Attributes:
-        mean: over splits; NaN for no run.
-        standard_error: corrected for the overlap of the splits; NaN for fewer than two splits, as is all below.
+        mean: over splits; NaN without any run.
+        standard_error: corrected for the overlap of the splits. With fewer than two splits it is NaN, and so are
+            ``low``, ``high``, ``p`` and ``floor``.
         low: 2.5 % bound.
         high: 97.5 % bound.
-        p: two-sided, of a mean of 0.
+        p: two-sided p value of a mean of 0.
         floor: one-sided 95 % lower bound.
-        runs: how many.
-        splits: how many among them differ in their samples: the J of the test.
+        runs: the number of runs.
+        splits: the number of different splits: the J of the test.
     """
 
     mean: float
@@ -65,21 +74,25 @@ class Estimate:
 
 
 def resampled_mean(values: ArrayLike, ratio: float, splits: ArrayLike | None = None) -> Estimate:
-    """Mean of a score, or of a paired difference, over repeated splits: the corrected resampled t-test.
+    """The mean of a score, or of a paired difference, over repeated splits: the corrected resampled t-test.
 
-    t = mean / sqrt((1/J + ratio) s^2) with J - 1 degrees of freedom, s^2 the variance over the J splits (Nadeau and
-    Bengio 2003; Bouckaert and Frank 2004 for repeated folds). Where the splits have training and test samples only, and
-    nothing but the draw of the test samples matters, it is exact: the mean of J overlapping draws has the variance
-    (1/J + ratio) E[s^2]. Samples kept aside for validation make it err on the safe side.
+    t = mean / sqrt((1/J + ratio) s^2) with J - 1 degrees of freedom, where s^2 is the variance over the J splits
+    (Nadeau and Bengio 2003; Bouckaert and Frank 2004 for repeated folds). The test is exact if a split has training and
+    test samples only, and if only the draw of the test samples matters: the mean of J overlapping draws has the
+    variance (1/J + ratio) E[s^2]. With validation samples it is conservative.
 
-    Runs on the same split are averaged first. Several seeds on fixed folds differ in their initialisation only; counted
-    as J splits they would pretend to have seen new data, and the test would not hold its level.
+    Runs on the same split are averaged first. Several seeds on fixed folds differ only in their initialisation. Counted
+    as J splits, they would pretend to have seen new data, and the test would reject too often.
 
-    Fewer than two splits have no standard error, interval or p: NaN. Equal differences have no variance, and p is that
-    of the exact sign-flip test, 2^(1 - J), or 1 where they are 0.
+    With fewer than two splits there is no standard error, interval or p value: they are NaN. Equal differences have no
+    variance; their p value is that of the exact sign-flip test, 2^(1 - J), or 1 if they are 0.
+
+    >>> found = resampled_mean([0.71, 0.74, 0.72], ratio=0.25)
+    >>> f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    '0.723 [0.673, 0.774]'
 
     Args:
-        values: ``(n,)``, one a run.
+        values: ``(n,)``, one value for each run.
         ratio: test samples / training samples of a split.
         splits: ``(n,)``, numbers of the splits (default: all differ).
 
@@ -101,9 +114,13 @@ def resampled_mean(values: ArrayLike, ratio: float, splits: ArrayLike | None = N
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Step-down adjusted p: max over j <= i of min(1, (m - j + 1) p_(j)), in the given order (Holm 1979).
+    """P values corrected for the number of tests: max over j <= i of min(1, (m - j + 1) p_(j)) (Holm 1979).
 
-    NaN stays NaN and does not count towards m: no test was made. Raises ``ValueError`` for a p outside [0, 1].
+    NaN means that no test was made: it stays NaN and does not count towards m. The order stays as given. Raises
+    ``ValueError`` for a p value outside [0, 1].
+
+    >>> holm([0.04, 0.01, 0.03])
+    [0.06, 0.03, 0.06]
     """
     given = np.asarray(p_values, dtype=float)
     tested = np.flatnonzero(~np.isnan(given))
@@ -117,11 +134,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Gap:
-    """Share of the teacher's lead that a method closes: 1 = the teacher's score, below 0 = worse than undistilled.
+    """The share of the teacher's lead that a method closes.
+
+    >>> Gap(0.78, Interval(0.67, 0.91)).share
+    0.78
 
     Attributes:
-        share: mean(method - none) / mean(teacher - none).
-        interval: 95 %; None where it has no two ends: too few splits, or the teacher's lead itself is not shown.
+        share: mean(method - none) / mean(teacher - none). 1 is the teacher's score; below 0 is worse than undistilled.
+        interval: 95 %. None if it has no two ends: too few splits, or the teacher's lead itself is not shown.
     """
 
     share: float
@@ -129,15 +149,19 @@ class Gap:
 
 
 def gap_closed(method: ArrayLike, lead: ArrayLike, ratio: float, splits: ArrayLike | None = None) -> Gap | None:
-    """Mean of ``method`` / mean of ``lead``, with Fieller's interval; None where the lead's mean is not above 0.
+    """Mean of ``method`` / mean of ``lead``, with Fieller's interval; None if the lead's mean is not above 0.
 
-    Fieller (1954): all shares r that the t-test of mean(method - r lead) = 0 does not reject. It is the corrected test
-    turned round, so that it knows of the splits' overlap, which a bootstrap over runs does not; and it says so where
-    the lead may be 0, and any share with it.
+    Fieller's interval (1954) holds all shares r for which the corrected t-test does not reject
+    mean(method - r lead) = 0. Unlike a bootstrap over runs it takes the overlap of the splits into account. It has no
+    two ends if the lead may be 0, for then any share may be true.
+
+    >>> found = gap_closed([0.06, 0.08, 0.05], [0.10, 0.12, 0.09], ratio=0.25)
+    >>> f"{found.share:.2f} [{found.interval.low:.2f}, {found.interval.high:.2f}]"
+    '0.61 [0.25, 0.74]'
 
     Args:
-        method: ``(n,)``, method - none of each run.
-        lead: ``(n,)``, teacher - none of the same runs.
+        method: ``(n,)``, the method's score - the undistilled student's, of each run.
+        lead: ``(n,)``, the teacher's score - the undistilled student's, of the same runs.
         ratio: test samples / training samples.
         splits: ``(n,)``, as in ``resampled_mean``.
 
@@ -155,7 +179,7 @@ def gap_closed(method: ArrayLike, lead: ArrayLike, ratio: float, splits: ArrayLi
 
 
 def _fieller(top: Array, bottom: Array, ratio: float) -> Interval | None:
-    """Roots of (top - r bottom)^2 = t^2 var(top - r bottom); None where the lead's own interval holds 0."""
+    """The roots r of (top - r bottom)^2 = t^2 var(top - r bottom); None if the lead's own interval holds 0."""
     count = len(top)
     scale = _quantile(1 - LEVEL / 2, count - 1) ** 2 * (1 / count + ratio)
     spread = np.cov(top, bottom)
@@ -170,11 +194,15 @@ def _fieller(top: Array, bottom: Array, ratio: float) -> Interval | None:
 
 
 def verdict(difference: Estimate, corrected_p: float) -> str:
-    """What a method's difference to the undistilled student says, given its p after Holm's correction.
+    """What a method's difference to the undistilled student shows, given its p value after Holm's correction.
 
-    "helps" or "harms" where the corrected p is below ``LEVEL``, and "no difference shown" elsewhere: a test that
-    rejects nothing proves no equality. The loss is shown to be small where the method is non-inferior, and this is
-    said of whatever does not help.
+    "helps" or "harms" if the corrected p value is below ``LEVEL``, otherwise "no difference shown": a test that does
+    not reject proves no equality. "non-inferior" is added to methods that do not help but are shown to lose little.
+
+    >>> verdict(resampled_mean([0.03, 0.04, 0.03, 0.04], ratio=0.25), corrected_p=0.01)
+    'helps'
+    >>> verdict(resampled_mean([0.001, -0.001, 0.002], ratio=0.25), corrected_p=0.7)
+    'no difference shown, non-inferior'
     """
     if math.isnan(corrected_p):
         return "too few splits"
@@ -210,7 +238,7 @@ def _two_sided(mean: float, error: float, count: int) -> float:
     if abs(mean) <= _SAME:
         return 1.0
     if error == 0:
-        # t is infinite, but two or three equal differences are no proof: accuracies on few samples often coincide.
-        # The exact test by flipping signs needs no variance.
+        # Here t is infinite, but two or three equal differences are no proof: accuracies on few samples often
+        # coincide. The exact test, which flips signs, needs no variance.
         return float(2.0 ** (1 - count))
     return float(2 * stats.t.sf(abs(mean) / error, count - 1))

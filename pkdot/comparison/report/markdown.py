@@ -23,7 +23,19 @@ def markdown(report: Document, *, figure: str | None = None) -> str:
 
     Args:
         report: what to print.
-        figure: path of a picture to show, relative to where the text will lie.
+        figure: path of a picture to show, relative to the text.
+
+    >>> print(markdown(Document("Methods", "pkdot-compare", [Section("Notes", ("None.",))])))
+    # Methods
+    <BLANKLINE>
+    ```
+    pkdot-compare
+    ```
+    <BLANKLINE>
+    ## Notes
+    <BLANKLINE>
+    None.
+    <BLANKLINE>
     """
     # A fence that is longer than any in the command cannot be closed by the command.
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", report.command)), default=0))

@@ -1,22 +1,22 @@
-"""Folds that are too small to be scored one by one: their predictions are pooled over the folds and scored once.
+"""Folds that are too small to be scored one by one: their predictions are pooled and scored once.
 
-Where one subject with one sample is left out at a time, no fold has a concordance or a kappa of its own, and its
-accuracy is 0 or 1. Such folds are pooled, as is usual (Forman and Scholz 2010): each entry and seed has one score, of
-the predictions of all folds together. A single score has no spread to test, and seeds are no new data. What is left
-to test are the folds: the jackknife leaves each of them out of the pool in turn (Quenouille 1956; Tukey 1958; Efron
-and Tibshirani 1993, chapter 11), and fold j of J is given the value
+If one subject with one sample is left out at a time, a fold has no concordance or kappa of its own, and its accuracy is
+0 or 1. Such folds are pooled, as is usual (Forman and Scholz 2010): each entry and seed gets one score, of the
+predictions of all folds together. A single score has no spread to test, and more seeds are not new data. What remains
+to test are the folds. The jackknife leaves each fold out of the pool in turn (Quenouille 1956; Tukey 1958; Efron and
+Tibshirani 1993, chapter 11), and fold j of J gets the value
 
     t + (J - 1) (mean_i t_(i) - t_(j)),    t: score of the pool, t_(j): score of the pool without fold j.
 
-The mean of these values is the pooled score, and their variance over J is the jackknife's variance of it. So whatever
-this room does with scores of folds, it does with these: the paired, corrected t-test, its intervals, Fieller's, ranks.
-Where a score is a mean over samples, as accuracy is, and the folds have a sample each, the values are the samples' own
-and the test is the usual one. Models that each learn from all but one sample are pulled away from that sample's
-target, so that a pooled CCC lies a little too low; it does for all entries, whose differences are what is tested.
+The mean of these values is the pooled score, and their variance over J is the jackknife's variance of it. So they are
+treated like scores of folds: in the paired, corrected t-test, its intervals, Fieller's interval and the ranks. If a
+score is a mean over samples, as accuracy is, and each fold has one sample, the values are those of the samples and the
+test is the usual one. Models that each learn from all samples but one are pulled away from that sample's target, so a
+pooled CCC is a little too low. This holds for all entries, and what is tested are their differences.
 
-Between two equal entries whose errors are independent, on 6 to 40 folds of one sample, the t-test of these values at
-5 % rejected 2.5 to 6 % of the time (CCC, kappa and accuracy). With the correction for training samples that the folds
-share, which is applied here as everywhere, it was 0.3 to 1.3 %: it errs on the safe side.
+Between two equal entries with independent errors, on 6 to 40 folds of one sample, the t-test of these values at 5 %
+rejected in 2.5 to 6 % of the cases (CCC, kappa and accuracy). With the correction for training samples that the folds
+share, which is applied here as everywhere, it rejected in 0.3 to 1.3 %: it is conservative.
 """
 
 import csv
@@ -38,16 +38,19 @@ log = logging.getLogger(__name__)
 Array = NDArray[Any]
 
 FEWEST = {"accuracy": 2, "qwk": 10, "ccc": 10}
-"""Labelled samples that a fold needs, to be scored on its own by a metric."""
+"""The labelled samples that a fold needs to be scored alone, for each metric."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a run answered on the labelled samples of its test split.
+    """What a run predicted on the labelled samples of its test split.
+
+    >>> Answers(np.array([[0.0], [1.0]]), np.array([[0.0], [0.0]]), classes=2).target.shape
+    (2, 1)
 
     Attributes:
         target, prediction: ``(n, R)`` values, or ``(n, 1)`` numbers of classes.
-        classes: how many there are; 0 for a regression.
+        classes: the number of classes; 0 for a regression.
     """
 
     target: Array
@@ -56,11 +59,11 @@ class Answers:
 
 
 def pooled_where_too_small(runs: Sequence[tuple[Score, Path]]) -> list[Score]:
-    """The scores of runs, with those of folds that are too small to be scored one by one taken from their pool.
+    """The scores of runs; folds that are too small to be scored one by one get their share of the pooled score.
 
-    A fold is too small where its metric cannot be computed there, or has fewer samples than ``FEWEST``. One such fold
-    is enough: all folds of its data set and regime are pooled, those of each entry and seed apart, and a score's value
-    is then what its fold contributes (see above). An entry's seed that lacks a fold has no score: NaN, a missing run.
+    A fold is too small if its metric cannot be computed there, or if it has fewer samples than ``FEWEST``. One such
+    fold is enough: then all folds of its data set and regime are pooled, for each entry and seed, and the value of a
+    score is the share of its fold (see above). A seed of an entry that lacks a fold has no score: NaN, a missing run.
     Without folds there is nothing to pool: a test split on which the metric cannot be computed has no score, and a
     warning says so.
 
@@ -68,8 +71,8 @@ def pooled_where_too_small(runs: Sequence[tuple[Score, Path]]) -> list[Score]:
         runs: what each run scored on its own test split, and its ``predictions.csv``.
 
     Raises:
-        ValueError: predictions to pool cannot be read, or the metric cannot be computed on the pool either, or on none
-            of several test splits.
+        ValueError: predictions to pool cannot be read; or the metric cannot be computed on the pool either, or on none
+            of the test splits.
     """
     blocks: dict[tuple[str, str], list[int]] = {}
     for place, (score, _) in enumerate(runs):
@@ -86,7 +89,12 @@ def pooled_where_too_small(runs: Sequence[tuple[Score, Path]]) -> list[Score]:
 
 
 def contributions(folds: Sequence[Answers], metric: str) -> Array:
-    """``(J,)``: the pooled score of J folds, shared out among them by the jackknife."""
+    """``(J,)``: the pooled score of J folds, divided among them by the jackknife.
+
+    >>> folds = [Answers(np.array([[1.0]]), np.array([[answer]]), classes=2) for answer in (1.0, 0.0, 1.0)]
+    >>> float(contributions(folds, "accuracy").mean().round(2))  # the pooled score
+    0.67
+    """
     whole = _score(folds, metric)
     without = np.array([_score([*folds[:place], *folds[place + 1 :]], metric) for place in range(len(folds))])
     values: Array = whole + (len(folds) - 1) * (without.mean() - without)
@@ -94,7 +102,7 @@ def contributions(folds: Sequence[Answers], metric: str) -> Array:
 
 
 def read_answers(path: Path) -> Answers:
-    """The labelled samples of a ``predictions.csv``. Raises ``ValueError`` for a file that is none."""
+    """The labelled samples of a ``predictions.csv``. Raises ``ValueError`` for a file that cannot be read as one."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file)
@@ -110,7 +118,7 @@ def read_answers(path: Path) -> Answers:
 
 
 def _columns(names: Sequence[str]) -> tuple[int, dict[str, int]]:
-    """How many targets there are, and the number of each class, from the header without id and subject."""
+    """The number of targets, and the number of each class, from the header without id and subject."""
     for count in range(1, len(names) // 2 + 1):
         targets, answers, chances = names[:count], names[count : 2 * count], names[2 * count :]
         same = list(answers) == [f"predicted_{name}" for name in targets]
@@ -129,7 +137,7 @@ def _score(folds: Sequence[Answers], metric: str) -> float:
 
 
 def _look_at(runs: Sequence[tuple[Score, Path]], targets: dict[tuple[str, str], Array]) -> None:
-    """Add the targets of each test split, from the first run that has them: they are the same for all."""
+    """Add the targets of each test split, from the first run that has them: all runs of a split have the same."""
     for score, path in runs:
         if (score.data, score.split) not in targets and path.is_file():
             targets[score.data, score.split] = read_answers(path).target
@@ -141,7 +149,7 @@ def _why_unscorable(score: Score, targets: Mapping[tuple[str, str], Array]) -> s
 
 
 def _apart(runs: Sequence[tuple[Score, Path]], targets: Mapping[tuple[str, str], Array]) -> list[Score]:
-    """Scores without folds: NaN where the metric cannot be computed on the test split."""
+    """Scores without folds: NaN if the metric cannot be computed on the test split."""
     scores = [score for score, _ in runs]
     reasons = {score.seed: reason for score in scores if (reason := _why_unscorable(score, targets))}
     if reasons:
@@ -159,7 +167,7 @@ def _apart(runs: Sequence[tuple[Score, Path]], targets: Mapping[tuple[str, str],
 
 
 def _together(runs: Sequence[tuple[Score, Path]], targets: Mapping[tuple[str, str], Array]) -> list[Score]:
-    """Scores of folds, as they are where all folds are large enough, and else pooled."""
+    """Scores of folds: unchanged if all folds are large enough, otherwise pooled."""
     scores = [score for score, _ in runs]
     if not any(
         score.pooled or score.test_samples < FEWEST.get(score.metric, 1) or _why_unscorable(score, targets)

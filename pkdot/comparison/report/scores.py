@@ -1,4 +1,4 @@
-"""What runs scored, the names of the entries that stand in every table, and runs paired by fold and seed."""
+"""The scores of runs, the names of entries that stand in every table, and runs paired by fold and seed."""
 
 import csv
 import math
@@ -27,18 +27,21 @@ _TRUTHS = {"True": True, "False": False}
 class Score:
     """What one run scored on the test split.
 
+    >>> Score("digits", "few labels", "kd", 0, 3, "76d7", "accuracy", 0.74, 1439, 108).value
+    0.74
+
     Attributes:
         data: data set.
         regime: what students were given there.
-        entry: line of the tables: a method, or one of ``CONTROLS``.
+        entry: a line of the tables: a method, or one of ``CONTROLS``.
         fold: subject fold, 0 without folds.
         seed: of the run.
-        split: name of the samples that it was trained, validated and tested on, such as a digest.
+        split: a name, such as a digest, of the samples that it was trained, validated and tested on.
         metric: "accuracy", "qwk", "ccc": larger is better.
-        value: in the metric's units; tables print 100 x it as points. NaN: the run is missing.
+        value: in the metric's units; tables print 100 times it as points. NaN: the run is missing.
         train_samples: in its training split.
         test_samples: in its test split.
-        pooled: the fold is not scored on its own: ``value`` is what it contributes to the score of all folds.
+        pooled: the fold is too small to be scored alone: ``value`` is its share of the score of all folds.
     """
 
     data: str
@@ -55,7 +58,14 @@ class Score:
 
 
 def write_scores(scores: Iterable[Score], path: Path) -> None:
-    """A line of CSV for each run, for other statistics than these."""
+    """Write a line of CSV for each run, for statistics of your own.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_scores([], Path(folder, "scores.csv"))
+    ...     Path(folder, "scores.csv").read_text()[:28]
+    'data,regime,entry,fold,seed,'
+    """
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Score)], lineterminator="\n")
         writer.writeheader()
@@ -63,11 +73,18 @@ def write_scores(scores: Iterable[Score], path: Path) -> None:
 
 
 def read_scores(path: Path) -> list[Score]:
-    """What ``write_scores`` wrote; a file without the column ``pooled`` has no pooled score.
+    """Read what ``write_scores`` wrote. In a file without the column ``pooled`` no score is pooled.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> runs = [Score("digits", "few labels", "kd", 0, 3, "76d7", "accuracy", 0.74, 1439, 108)]
+    >>> with TemporaryDirectory() as folder:
+    ...     write_scores(runs, Path(folder, "scores.csv"))
+    ...     read_scores(Path(folder, "scores.csv")) == runs
+    True
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: a line lacks a column, or has something else than a number where one belongs.
+        ValueError: a line lacks a column, or a column of numbers holds something else.
     """
     found = []
     with path.open(encoding="utf-8", newline="") as file:
@@ -95,7 +112,10 @@ def read_scores(path: Path) -> list[Score]:
 
 @dataclass(frozen=True)
 class Paired:
-    """Values of some entries over the ``n`` runs that all of them have.
+    """Scores of some entries on the ``n`` runs that all of them have.
+
+    >>> Paired(np.array([[0.75, 0.5], [0.25, 0.25]]), np.array([0, 1]), ratio=0.25).differences
+    array([0.5 , 0.25])
 
     Attributes:
         values: ``(entries, n)``.
@@ -115,7 +135,14 @@ class Paired:
 
 
 class Block:
-    """The runs of one data set in one regime: a table of the report."""
+    """The scores of one data set in one regime: a table of the report.
+
+    >>> values = {"none": (0.25, 0.5), "kd": (0.75, 0.75)}
+    >>> runs = [(entry, seed) for entry in values for seed in range(2)]
+    >>> scores = [Score("pen", "few", e, 0, s, f"split {s}", "accuracy", values[e][s], 300, 100) for e, s in runs]
+    >>> Block(scores).paired("kd", "none").differences
+    array([0.5 , 0.25])
+    """
 
     def __init__(self, scores: Sequence[Score]) -> None:
         first = scores[0]
@@ -138,25 +165,25 @@ class Block:
 
     @property
     def entries(self) -> list[str]:
-        """In their order of appearance."""
+        """All entries, in their order of appearance."""
         return list(self._runs)
 
     @property
     def methods(self) -> list[str]:
-        """The entries that are no controls."""
+        """The entries that are not controls."""
         return [entry for entry in self._runs if entry not in CONTROLS]
 
     @property
     def unscored(self) -> int:
-        """How many of the block's runs no entry has a finite score of."""
+        """The number of runs for which no entry has a finite score."""
         return len(set(self.keys).difference(*self._runs.values()))
 
     def missing(self, entry: str) -> int:
-        """How many of the block's runs this entry lacks; one without a finite value counts as lacking."""
+        """The number of runs that an entry lacks; a run without a finite score counts as missing."""
         return len(self.keys) - len(self._runs.get(entry, {}))
 
     def paired(self, *entries: str) -> Paired:
-        """The runs that all of the entries have; those that are missing on one side are left out."""
+        """The runs that all of these entries have; the others are left out."""
         rows = [self._runs.get(entry, {}) for entry in entries]
         keys = [key for key in self.keys if all(key in row for row in rows)]
         runs = [row[key] for row in rows for key in keys]
@@ -167,7 +194,11 @@ class Block:
 
 
 def blocks(scores: Iterable[Score]) -> list[Block]:
-    """Scores by (data set, regime), in their order of appearance.
+    """Scores by data set and regime, in their order of appearance.
+
+    >>> score = Score("digits", "few labels", "kd", 0, 3, "76d7", "accuracy", 0.74, 1439, 108)
+    >>> [(block.data, block.regime, block.entries) for block in blocks([score])]
+    [('digits', 'few labels', ['kd'])]
 
     Raises:
         ValueError: no score, two scores of one run, paired runs on different samples, two metrics in a block, or a

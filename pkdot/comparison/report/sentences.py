@@ -1,4 +1,4 @@
-"""What the figures say, in sentences that are made from the verdicts."""
+"""What the figures say, in sentences made from the verdicts."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,34 +13,46 @@ from pkdot.comparison.report.scores import ALL_LABELS, PREVALENT_TEACHER, SELF_T
 _MARGIN = f"{100 * MARGIN:g} point"
 
 HOW = (
-    "Differences are paired: a method's run minus the run of the undistilled student (none) with the same data set, "
-    "regime, fold and seed. Pairs of which one side is missing are left out.",
+    "Differences are paired: the score of a method's run minus the score of the undistilled student's run (none) with "
+    "the same data set, regime, fold and seed. A pair with a missing run is left out.",
     "Test: the corrected resampled t-test (Nadeau and Bengio 2003), two-sided at 5 %, over J splits with standard "
-    "error sqrt((1/J + n_test/n_train) s²). Splits share training and test samples, so that their scores are "
-    "correlated; the usual paired t-test takes them for independent and calls chance an effect. Seeds on the same "
-    "fold are averaged first. ± and brackets are 95 % intervals by the same standard error, without Holm's correction.",
+    "error sqrt((1/J + n_test/n_train) s²). The splits share training and test samples, so their scores are "
+    "correlated; the usual paired t-test treats them as independent and mistakes chance for an effect. Seeds on the "
+    "same fold are averaged first. ± and brackets are 95 % intervals from the same standard error, without Holm's "
+    "correction.",
     "Holm p: corrected over one family, all methods against none within one data set and regime. Holm p (ot): over a "
-    "second family, all other methods against ot there. Holm p (control): over a third, all methods against kd from "
-    "prevalent teacher; what is ahead of that control owes it to the privileged modalities. Controls are in none.",
-    "Verdict: helps or harms where the Holm p is below 0.05, else no difference shown, which is no proof that there is "
-    f"none. Non-inferior: the one-sided 95 % bound of the loss, not corrected, is less than {_MARGIN}.",
-    "Gap closed: mean(method - none) / mean(teacher - none) with Fieller's interval by the same standard error. "
+    "second family, all other methods against ot. Holm p (control): over a third family, all methods against kd from "
+    "prevalent teacher; a method that is ahead of this control gains from the privileged modalities. Controls belong "
+    "to no family.",
+    "Verdict: helps or harms if the Holm p is below 0.05, otherwise no difference shown, which does not prove that "
+    f"there is none. Non-inferior: the one-sided 95 % bound of the loss, not corrected, is less than {_MARGIN}.",
+    "Gap closed: mean(method - none) / mean(teacher - none), with Fieller's interval from the same standard error. "
     "[open]: the interval has no two ends, because the teacher's lead itself is not shown. –: the teacher is not "
     "ahead, or there is nothing to compare.",
 )
+"""How runs were compared, for every report."""
 
 POOLED = (
-    "Pooled folds: where one fold is too small to be scored on its own (one sample; for ccc and qwk also fewer than "
-    "10, or the same target in all of them), the predictions of all folds are scored together, once for each entry and "
-    "seed (Forman and Scholz 2010). The test then works on the folds: the jackknife (Efron and Tibshirani 1993) leaves "
-    "each of them out of the pool in turn, and so shares out the pooled score, or a difference of two, among them. The "
-    "mean of the shares is the pooled score, their variance the jackknife's, and they are tested as scores of folds "
-    "are. An entry's seed that lacks a fold is missing."
+    "Pooled folds: some folds are too small to be scored alone (one sample; for ccc and qwk also fewer than 10, or the "
+    "same target in all of them). Then the predictions of all folds are scored together, once for each entry and seed "
+    "(Forman and Scholz 2010). The test still works on folds: the jackknife (Efron and Tibshirani 1993) leaves each "
+    "fold out of the pool in turn and so divides the pooled score, or a difference of two, among the folds. The mean "
+    "of these shares is the pooled score, and their variance gives the jackknife's variance of it. They are tested "
+    "like scores of folds. A seed of an entry that lacks a fold is missing."
 )
+"""How pooled folds were compared, for reports that have any."""
 
 
 def overview(analysis: Analysis) -> list[str]:
-    """How many comparisons help, harm or tie: in all, then in each regime where there are several."""
+    """How many comparisons help, harm or show no difference: in all, then in each regime if there are several.
+
+    >>> from pkdot.comparison.report.analysis import analyse
+    >>> from pkdot.comparison.report.scores import Score
+    >>> runs = [("none", 0.6), ("kd", 0.7)]
+    >>> scores = [Score("pen", "few", entry, 0, 0, "s", "accuracy", value, 300, 100) for entry, value in runs]
+    >>> overview(analyse(scores))
+    ['Each method against the undistilled student: of 1 comparisons 0 help, ...; 1 have too few splits.']
+    """
     regimes = dict.fromkeys(block.regime for block in analysis.blocks)
     told = [f"Each method against the undistilled student: {_count(analysis.blocks)}"]
     if len(regimes) > 1:
@@ -51,17 +63,34 @@ def overview(analysis: Analysis) -> list[str]:
 
 
 def method_sentences(analysis: Analysis) -> list[str]:
-    """Where each method helps, ties or harms, from best to worst."""
+    """Where each method helps, harms or shows no difference, from the best method to the worst.
+
+    >>> from pkdot.comparison.report.analysis import analyse
+    >>> from pkdot.comparison.report.scores import Score
+    >>> runs = [("none", 0.6), ("kd", 0.7)]
+    >>> scores = [Score("pen", "few", entry, 0, 0, "s", "accuracy", value, 300, 100) for entry, value in runs]
+    >>> method_sentences(analyse(scores))
+    ['kd: has too few splits on pen (few).']
+    """
     return [_about(method, analysis.blocks) for method in analysis.methods]
 
 
 def block_sentences(block: BlockResult) -> list[str]:
-    """Runs, what is missing, how small an effect could have been seen, and what the controls say."""
+    """The runs of a block, what is missing, which effects are too small to be seen, and the controls.
+
+    >>> from pkdot.comparison.report.analysis import analyse
+    >>> from pkdot.comparison.report.scores import Score
+    >>> runs = [("none", 0.6), ("kd", 0.7)]
+    >>> scores = [Score("pen", "few", entry, 0, 0, "s", "accuracy", value, 300, 100) for entry, value in runs]
+    >>> block_sentences(analyse(scores).blocks[0])
+    ['Runs of each entry: 1, on 1 split, too few for an interval or a test; no run is missing.']
+    """
     told = [_runs(block)]
     if block.folds:
         told.append(f"The predictions of {block.folds} folds were pooled and scored once for each entry and seed.")
     if block.unscored:
-        told.append(f"Of {block.unscored} of these nobody has a score; their test splits may be too small for one.")
+        runs = "run has" if block.unscored == 1 else "runs have"
+        told.append(f"{block.unscored} {runs} no score for any entry; the test split may be too small.")
     halves = [line.to_none.high - line.to_none.mean for line in block.methods if not math.isnan(line.to_none.high)]
     if halves:
         told.append(
@@ -73,7 +102,11 @@ def block_sentences(block: BlockResult) -> list[str]:
 
 
 def rank_sentences(analysis: Analysis) -> list[str]:
-    """Friedman's and Nemenyi's answer, or why there is none."""
+    """What Friedman's and Nemenyi's tests say of the ranks, or why nothing is ranked.
+
+    >>> rank_sentences(Analysis((), None))
+    ['The ranking over data sets is left out: it needs at least 3 methods that took part in the same 2 or more ...']
+    """
     ranks = analysis.ranks
     if ranks is None:
         return [
@@ -88,8 +121,8 @@ def rank_sentences(analysis: Analysis) -> list[str]:
     if ranks.left_out:
         told.append(f"Not ranked, since they took part in too few of these: {', '.join(ranks.left_out)}.")
     told.append(
-        "Both tests take the data sets x regimes for independent (Demsar 2006). Regimes of one data set are not: read "
-        "this as a description."
+        "Both tests assume independent data sets x regimes (Demsar 2006). Regimes of one data set are not independent: "
+        "read the ranks as a description."
     )
     return told
 
@@ -152,7 +185,7 @@ def _runs(block: BlockResult) -> str:
     if splits < 2:
         told += ", too few for an interval or a test"
         if block.runs > 1:
-            told += ": every seed met the same samples, which folds would not"
+            told += ": all seeds use the same samples, and folds would not"
     if not missing:
         return f"{told}; no run is missing."
     names = ", ".join(f"{entry} {count}" for entry, count in missing.items())

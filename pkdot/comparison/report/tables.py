@@ -11,7 +11,11 @@ STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 @dataclass(frozen=True)
 class Cell:
-    """A text, and the tone of the verdict that colours it: "helps", "harms", "no difference" or none."""
+    """A text, and the tone of the verdict that colours it: "helps", "harms", "no difference" or none.
+
+    >>> Cell("+1.23 **", "helps").text
+    '+1.23 **'
+    """
 
     text: str
     tone: str = ""
@@ -36,7 +40,16 @@ class Table:
 
 
 def block_table(block: BlockResult) -> Table:
-    """One data set in one regime: the controls, then the methods from best to worst."""
+    """One data set in one regime: the controls, then the methods from best to worst.
+
+    >>> from pkdot.comparison.report.analysis import analyse
+    >>> from pkdot.comparison.report.scores import Score
+    >>> runs = [("none", 0.6), ("kd", 0.7), ("ot", 0.62)]
+    >>> scores = [Score("pen", "few", entry, 0, 0, "s", "accuracy", value, 300, 100) for entry, value in runs]
+    >>> table = block_table(analyse(scores).blocks[0])
+    >>> [row[0].text for _, rows in table.groups for row in rows]
+    ['none', 'kd', 'ot']
+    """
     header = ["entry", "runs", f"{block.measure}, points", "gap closed", "difference to none", "Holm p"]
     header += ["difference to ot", "Holm p (ot)"] if block.has_ot else []
     header += ["difference to control", "Holm p (control)"] if block.has_control else []
@@ -48,14 +61,26 @@ def block_table(block: BlockResult) -> Table:
 
 
 def summary_table(analysis: Analysis) -> Table:
-    """Methods x blocks: differences to the undistilled student in points, with stars for their corrected p."""
+    """Methods x blocks: differences to the undistilled student in points, with stars for their corrected p.
+
+    >>> from pkdot.comparison.report.analysis import analyse
+    >>> from pkdot.comparison.report.scores import Score
+    >>> runs = [("none", 0.6), ("kd", 0.7), ("ot", 0.62)]
+    >>> scores = [Score("pen", "few", entry, 0, 0, "s", "accuracy", value, 300, 100) for entry, value in runs]
+    >>> [[cell.text for cell in row] for _, rows in summary_table(analyse(scores)).groups for row in rows]
+    [['kd', '+10.00'], ['ot', '+2.00']]
+    """
     header = ("method", *(f"{block.data}, {block.regime}" for block in analysis.blocks))
     rows = [(Cell(method), *(_starred(block.line(method)) for block in analysis.blocks)) for method in analysis.methods]
     return Table(header, (("", tuple(rows)),))
 
 
 def rank_table(analysis: Analysis) -> Table | None:
-    """Mean ranks, best first; None where nothing was ranked."""
+    """Mean ranks, best first; None if nothing was ranked.
+
+    >>> rank_table(Analysis((), None)) is None
+    True
+    """
     if analysis.ranks is None:
         return None
     pairs = zip(analysis.ranks.entries, analysis.ranks.mean_ranks, strict=True)

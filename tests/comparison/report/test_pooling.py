@@ -311,7 +311,7 @@ def test_a_comparison_with_one_sample_a_subject_is_pooled_and_says_so(task: str,
     )
     text = compare(config, "pkdot-compare --folds loso").read_text(encoding="utf-8")
     assert "The predictions of 4 folds were pooled and scored once" in text
-    assert "Pooled folds: where one fold is too small" in text
+    assert "Pooled folds: some folds are too small" in text
     rows = [
         row
         for path in sorted(config.out.rglob("test/fold*/ot/**/predictions.csv"))

@@ -172,7 +172,7 @@ def test_one_run_has_no_test_and_says_so() -> None:
 
 def test_seeds_on_one_split_are_sent_to_folds() -> None:
     text = told([replace(score, split="its own") for score in comparison(EFFECTS, seeds=5)])
-    assert "Runs of each entry: 5, on 1 split, too few for an interval or a test: every seed met the same sam" in text
+    assert "Runs of each entry: 5, on 1 split, too few for an interval or a test: all seeds use the same sam" in text
 
 
 def test_a_teacher_behind_its_student_leaves_no_gap_to_close() -> None:

@@ -66,8 +66,8 @@ def test_two_splits_are_tested() -> None:
 
 def test_two_seeds_on_one_split_are_sent_to_folds() -> None:
     text = told([replace(own, split="its own") for own in comparison(EFFECTS, seeds=2)])
-    assert "too few for an interval or a test: every seed met the same samples, which folds would not" in text
-    assert "every seed met the same samples" not in told(comparison(EFFECTS, seeds=1))
+    assert "too few for an interval or a test: all seeds use the same samples, and folds would not" in text
+    assert "all seeds use the same samples" not in told(comparison(EFFECTS, seeds=1))
 
 
 def test_runs_are_on_as_many_splits_as_the_entry_with_the_most() -> None:
@@ -78,14 +78,14 @@ def test_runs_are_on_as_many_splits_as_the_entry_with_the_most() -> None:
 def test_what_nobody_has_a_score_of_is_told_and_nothing_else() -> None:
     scores = comparison(EFFECTS)
     lost = [replace(own, value=math.nan) if own.seed == 2 else own for own in scores]
-    assert "Of 1 of these nobody has a score; their test splits may be too small for one." in told(lost)
+    assert "1 run has no score for any entry; the test split may be too small." in told(lost)
     partly = [replace(own, value=math.nan) if own.seed == 2 and own.entry != "ot" else own for own in scores]
-    assert "nobody has a score" not in told(partly)
+    assert "no score for any entry" not in told(partly)
     assert "Pooled folds" not in told(scores)
     assert "were pooled" not in told(scores)
     pooled = told([replace(own, pooled=True) for own in comparison(EFFECTS, folds=3, seeds=2)])
     assert "The predictions of 3 folds were pooled and scored once for each entry and seed." in pooled
-    assert "Pooled folds: where one fold is too small" in pooled
+    assert "Pooled folds: some folds are too small" in pooled
 
 
 def test_the_summary_has_stars_for_the_corrected_p() -> None:
