@@ -141,8 +141,8 @@ def labelled_mask(
         >>> labelled_mask(records, splits, share=0.5, seed=0)
         array([ True,  True, False, False,  True,  True])
     """
-    mask = np.array([record.target is not None for record in records])
-    subjects = _groups(records, (int(index) for index in splits.train if mask[index]), clips=by == "sample")
+    mask = np.array([record.target is not None for record in records], dtype=bool)
+    subjects = _groups(records, splits.train[mask[splits.train]].tolist(), clips=by == "sample")
     keep = max(1, round(share * len(subjects)))
     if keep >= len(subjects):
         return mask
@@ -196,8 +196,9 @@ def _groups(records: Sequence[Record], indices: Iterable[int], *, clips: bool = 
     """The indices of each subject (or clip), ordered by name."""
     groups: dict[str, list[int]] = defaultdict(list)
     for index in indices:
-        groups[records[index].id if clips else records[index].subject].append(index)
-    return dict(sorted(groups.items()))
+        record = records[index]
+        groups[record.id if clips else record.subject].append(index)
+    return {name: groups[name] for name in sorted(groups)}
 
 
 def _classes_of(records: Sequence[Record], groups: Mapping[str, list[int]]) -> dict[str, set[float]]:
