@@ -178,7 +178,7 @@ def _operator(name: str, solver: Callable[..., list[Tensor]], schema: str) -> An
 
 
 _GOAL = "float blur, float reach, float tol, SymInt max_iter, SymInt terms"
-_OPERATORS = {
+_OPERATORS: dict[str, tuple[Callable[..., list[Tensor]], Callable[..., list[Tensor]]]] = {
     "divergence": (
         _solve_divergence,
         _operator(

@@ -22,9 +22,9 @@ _MOST_PIVOTS = 100_000_000
 def divergence(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
     """Divergences of P balanced problems: a :data:`pkdot.transport.problem.Backend`."""
     on_cpu = Clouds(*(z.cpu() for z in clouds))
-    *found, gradients = torch_backend.divergence(on_cpu, goal, wanted, _couple)
-    device = clouds.x.device
-    return Solution(*(z.to(device) for z in found), [z.to(device) for z in gradients])
+    found = torch_backend.divergence(on_cpu, goal, wanted, _couple)
+    value, error, iterations, *gradients = (z.to(clouds.x.device) for z in (*found[:3], *found.gradients))
+    return Solution(value, error, iterations, gradients)
 
 
 def _couple(clouds: Clouds, goal: Goal, symmetric: bool, targets: Sequence[bool]) -> Coupling:

@@ -135,8 +135,9 @@ class Solved:
         if len(keep) == len(finished):
             return None
         if self._problems is None:  # the values of problems that go on are overwritten when they end
-            iterations_of_all = torch.full_like(point.error, iterations, dtype=torch.int64)
-            self.potentials, self._problems = Potentials(*(z.clone() for z in point), iterations_of_all), keep
+            f, g, error = (z.clone() for z in point)
+            self.potentials = Potentials(f, g, error, torch.full_like(error, iterations, dtype=torch.int64))
+            self._problems = keep
             return keep
         done, self._problems = self._problems[finished], self._problems[keep]
         for solution, value in zip(self.potentials, point, strict=False):

@@ -202,7 +202,7 @@ def _costs(costs, x, y, a, weight_y, n, m, k, ROWS: tl.constexpr, SIZE: tl.const
     return cost, widest
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _judge(term, f, g, column_sums, weight_y):  # type: ignore[no-untyped-def]
     """The step of g after a sweep, and its L1 marginal error."""
     if term > 0:  # both clouds are one, and f is the next g
@@ -219,7 +219,7 @@ def _judge(term, f, g, column_sums, weight_y):  # type: ignore[no-untyped-def]
     return step, error
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _remember(changes, moves, slot, change, move, weight, follows):  # type: ignore[no-untyped-def]
     """Add a difference of steps to ``changes``, orthonormal, and to ``moves`` the difference of points beside it."""
     slots = tl.arange(0, _MEMORY)[:, None]
@@ -367,8 +367,7 @@ def solve_small(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Terms:
     # the costs come first, so that they are aligned.
     scratch = empty(places * (size * size + size + 2 * size * k + k), dtype=torch.float32)
     results = empty(3, goal.terms, problems, dtype=torch.float64)
-    sizes = [2 * z.numel() for z in clouds]
-    gradients = empty(sum(sizes), dtype=torch.float32)
+    gradients = empty(2 * sum(z.numel() for z in clouds), dtype=torch.float32)
     _solve[(problems, goal.terms)](
         *clouds,
         *(scratch, results, gradients),
@@ -380,8 +379,11 @@ def solve_small(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Terms:
         SIZE=size,
         num_warps=warps(size),
     )
-    views = [part.view(2, *z.shape) for part, z in zip(gradients.split(sizes), clouds, strict=True)]
-    return Terms(*results, views)
+    parts, first = [], 0
+    for z in clouds:
+        parts.append(gradients[first : first + 2 * z.numel()].view(2, *z.shape))
+        first += 2 * z.numel()
+    return Terms(results[0], results[1], results[2], parts)
 
 
 def warps(size: int) -> int:

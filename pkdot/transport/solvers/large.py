@@ -24,9 +24,10 @@ _BLOCK_ENTRIES = 2**22
 def couple_large(clouds: Clouds, goal: Goal, symmetric: bool, targets: Sequence[bool]) -> Coupling:
     """Solve P problems, one by one, as each fills the machine: a :data:`pkdot.transport.problem.Couple`."""
     goal, solved = goal._replace(tol=goal.tol / MARGIN), []
-    for problem in zip(*(z.split(1) for z in clouds), strict=True):
-        kernel = _Kernel(Clouds(*problem), goal)
-        f, g, error, iterations = iterate(kernel, kernel.start(symmetric), problem[3], goal, symmetric=symmetric)
+    for number in range(len(clouds.x)):
+        problem = Clouds(*(z[number : number + 1] for z in clouds))
+        kernel = _Kernel(problem, goal)
+        f, g, error, iterations = iterate(kernel, kernel.start(symmetric), problem.b, goal, symmetric=symmetric)
         solved.append((goal.eps * f, goal.eps * g, error, iterations, *kernel.targets(f, g, targets)))
     f, g, error, iterations, *to = (torch.cat(part) for part in zip(*solved, strict=True))
     return Coupling(Potentials(f, g, error, iterations), *to)
