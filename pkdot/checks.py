@@ -174,20 +174,21 @@ _CASTS: dict[Any, tuple[str, Callable[[Any], Any]]] = {
 
 def _settled(value: Any, kind: Any) -> Any:
     """Convert ``value`` to ``kind``. Raises ``TypeError`` if it is of another type."""
-    if get_origin(kind) is Annotated:
+    if isinstance(kind, type) and kind in _CASTS:  # first, since most settings are plain: a comparison makes thousands
+        return _CASTS[kind][1](value)
+    origin = get_origin(kind)
+    if origin is Annotated:
         return _settled(value, get_args(kind)[0])
-    if get_origin(kind) in (Union, UnionType):
+    if origin in (Union, UnionType):
         return _settled_as_one_of(value, get_args(kind))
-    if get_origin(kind) is tuple:
+    if origin is tuple:
         if not isinstance(value, list | tuple):
             raise TypeError
         return tuple(_settled(part, get_args(kind)[0]) for part in value)
-    if get_origin(kind) is Literal:
+    if origin is Literal:
         if not isinstance(value, str) or value not in get_args(kind):
             raise TypeError
         return value
-    if kind in _CASTS:
-        return _CASTS[kind][1](value)
     if not isinstance(value, kind):
         raise TypeError
     return value
