@@ -1,6 +1,6 @@
 """From ``--method`` to the losses of a training step, and what these losses are given beside the two outputs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -44,7 +44,7 @@ def loss_settings(config: DistillConfig, task: Task) -> dict[str, dict[str, Any]
     Raises:
         ValueError: a method does not fit the task, or no loss has the parameter that a setting names.
     """
-    kinds = {name: LOSSES[name] for name in parse_method(config.method)}
+    given, kinds = _given(config), {name: LOSSES[name] for name in parse_method(config.method)}
     accepted = {name: set(accepted_settings(kind)) for name, kind in kinds.items()}
     temperatures: dict[TemperatureUnit, float] = {"similarity": config.temperature, "logit": config.kd_temperature}
     settings: dict[str, dict[str, Any]] = {}
@@ -56,13 +56,24 @@ def loss_settings(config: DistillConfig, task: Task) -> dict[str, dict[str, Any]
         if declared.temperature_unit is not None:
             settings[name]["temperature"] = temperatures[declared.temperature_unit]
         settings[name] |= declared.settings_for(task)
-    for word in ("topk", "select", "transport"):
-        if getattr(config, word) != "auto":
-            _give(word, getattr(config, word), settings, accepted, f"--distill.{word}")
-    for setting in config.settings:
-        word, _, value = setting.partition("=")
-        _give(word.strip(), _value(value.strip()), settings, accepted, f"--set {setting}")
+    for word, value, flag in given:
+        method, point, plain = word.rpartition(".")
+        takers = [name for name in settings if plain in accepted[name] and (not point or name == method)]
+        if not takers:
+            known = ", ".join(sorted(set().union(*accepted.values()) - {*_SIZES, "gather"})) or "no settings"
+            raise ValueError(f"{flag} means nothing to method {'+'.join(settings)!r}, which takes {known}.")
+        for name in takers:
+            settings[name][plain] = value
     return settings
+
+
+def _given(config: DistillConfig) -> list[tuple[str, Any, str]]:
+    """The settings that the user has given: name of the parameter, or of loss and parameter, its value, its flag."""
+    words = [word for word in ("topk", "select", "transport") if getattr(config, word) != "auto"]
+    further = [(setting.partition("="), f"--set {setting}") for setting in config.settings]
+    return [(word, getattr(config, word), f"--distill.{word}") for word in words] + [
+        (word.strip(), _value(value.strip()), flag) for (word, _, value), flag in further
+    ]
 
 
 def balance_factor(factor: float | Literal["auto"], label_share: float) -> float:
@@ -75,21 +86,6 @@ def balance_factor(factor: float | Literal["auto"], label_share: float) -> float
 def accepted_settings(kind: type[nn.Module]) -> dict[str, Any]:
     """Return the parameters of a loss with their defaults, ``inspect.Parameter.empty`` for none."""
     return kind.accepted_settings() if issubclass(kind, DistillationLoss) else keywords_of(kind)
-
-
-def _give(
-    word: str, value: Any, settings: dict[str, dict[str, Any]], accepted: Mapping[str, set[str]], flag: str
-) -> None:
-    """Give a setting to the losses that have it, or to the one that is named before a point."""
-    method, point, plain = word.rpartition(".")
-    takers = [name for name in settings if plain in accepted[name] and (not point or name == method)]
-    if not takers:
-        known = sorted(set().union(*accepted.values()) - {*_SIZES, "gather"})
-        raise ValueError(
-            f"{flag} means nothing to method {'+'.join(settings)!r}, which takes {', '.join(known) or 'no settings'}."
-        )
-    for name in takers:
-        settings[name][plain] = value
 
 
 def _value(text: str) -> int | float | str | bool:
@@ -167,6 +163,36 @@ class Distillation(nn.Module):
         self.criteria = nn.ModuleDict(criteria)
         self.shares = shares
         self._task, self._rows, self._pool = task, rows, pool
+
+    @classmethod
+    def of(
+        cls,
+        config: DistillConfig,
+        task: Task,
+        *,
+        student_width: int,
+        teacher_width: int,
+        rows: Mapping[str, int],
+        aligned: Callable[[], TeacherPool] | None,
+    ) -> "Distillation":
+        """Build everything that ``config.method`` adds to the task loss.
+
+        Args:
+            config: the settings.
+            task: of the student.
+            student_width: width of the student's embedding.
+            teacher_width: width of the teacher's embedding.
+            rows: position of each training sample, by its id.
+            aligned: makes the aligned teachers; called only if a loss chooses among several. None without a teacher.
+
+        Raises:
+            ValueError: as :func:`loss_settings` does.
+        """
+        widths = {"student_width": student_width, "teacher_width": teacher_width}
+        criteria = build_criteria(config, task, **widths, samples=len(rows))
+        several = any(declared_by(criterion).several_teachers for criterion in criteria.values())
+        pool = aligned() if aligned and several else None
+        return cls(criteria, parse_method(config.method), task, rows=rows, pool=pool)
 
     def forward(self, output: Output, known: Output, batch: Batch) -> dict[str, Tensor]:
         """Compute each loss, by its name, from the student's ``output`` and the teacher's, ``known``."""

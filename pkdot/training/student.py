@@ -7,8 +7,6 @@ import torch
 from pkdot.config import DistillConfig, StudentRunConfig
 from pkdot.data.loader import Loader
 from pkdot.data.study import Study, open_study
-from pkdot.losses.base import declared_by
-from pkdot.methods import parse_method
 from pkdot.model import build
 from pkdot.students import STUDENTS
 from pkdot.training.advice import not_ahead, warn, warn_of_data
@@ -102,23 +100,22 @@ def train_student(config: StudentRunConfig, study: Study, folder: RunFolder | No
         teacher = FrozenTeacher.load(config.teacher, device) if config.teacher else None
         if teacher and (wanted.teacher_input == "clean" or not config.data.augment):
             teacher.remember(clean)
-        criteria = build_criteria(
+        factor = balance_factor(wanted.balance, study.label_share)
+        alignment = {"epochs": wanted.alignment_epochs, "seed": config.run.seed}
+        distillation = Distillation.of(
             wanted,
             task,
             student_width=config.model.width,
             teacher_width=teacher.width if teacher else config.model.width,
-            samples=len(clean.indices),
+            rows={clean.dataset.records[int(index)].id: row for row, index in enumerate(clean.indices)},
+            aligned=(lambda: teacher.aligned(clean, validation, task, **alignment)) if teacher else None,
         )
-        pool = None
-        if teacher and any(declared_by(criterion).several_teachers for criterion in criteria.values()):
-            pool = teacher.aligned(clean, validation, task, epochs=wanted.alignment_epochs, seed=config.run.seed)
-        rows = {clean.dataset.records[int(index)].id: row for row, index in enumerate(clean.indices)}
         objective = StudentObjective(
             TaskObjective(network, task, validation),
-            Distillation(criteria, parse_method(wanted.method), task, rows=rows, pool=pool).to(device),
+            distillation.to(device),
             teacher,
             weight=0.0 if wanted.method == "none" else wanted.weight,
-            factor=balance_factor(wanted.balance, study.label_share),
+            factor=factor,
             seed=config.run.seed,
         )
         drawn = config.run.picture_epochs > 0
