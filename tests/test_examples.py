@@ -19,7 +19,8 @@ WITH_EXAMPLES: list[str] = [
     *(f"pkdot.transport.{room}" for room in ("backends", "constants", "divergence", "histograms", "operator")),
     "pkdot.transport.solvers.matrix",
     *(f"pkdot.training.{room}" for room in ("advice", "checkpoints", "device", "evaluation", "interrupt", "logbook")),
-    *(f"pkdot.training.{room}" for room in ("model_file", "network", "panels", "progress", "run_folder", "schedule")),
+    *(f"pkdot.training.{room}" for room in ("model_file", "network", "panels", "progress", "provenance")),
+    *(f"pkdot.training.{room}" for room in ("run_folder", "schedule")),
     *(f"pkdot.cli.{room}" for room in ("arguments", "console", "flags", "overview", "run_settings", "streams")),
 ]
 """Modules and packages in which every public function and class has an example."""

@@ -5,7 +5,7 @@ import pytest
 from pkdot.cli.arguments import parse
 from pkdot.cli.distill import main
 from pkdot.config import StudentRunConfig, TeacherRunConfig
-from pkdot.training.run_folder import to_toml
+from pkdot.training.provenance import to_toml
 
 
 def student(*words: str) -> StudentRunConfig:

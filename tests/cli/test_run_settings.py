@@ -7,7 +7,7 @@ import pytest
 
 from pkdot.cli.arguments import parse
 from pkdot.config import DataConfig, StudentRunConfig, TeacherRunConfig
-from pkdot.training.run_folder import to_toml
+from pkdot.training.provenance import to_toml
 
 CONFIG = StudentRunConfig(data=DataConfig(source="mine", frames=3), teacher=Path("runs/teacher"))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pkdot.config import OptimConfig
-from pkdot.training.run_folder import to_toml
+from pkdot.training.provenance import to_toml
 from pkdot.training.schedule import LEAST_EPOCHS, MOST_EPOCHS, STEPS, learning_rate, length, resolved
 from pkdot.training.teacher import train_teacher
 from tests.support import teacher_config
