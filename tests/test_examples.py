@@ -21,6 +21,9 @@ WITH_EXAMPLES: list[str] = [
     *(f"pkdot.training.{room}" for room in ("advice", "checkpoints", "device", "evaluation", "interrupt", "logbook")),
     *(f"pkdot.training.{room}" for room in ("model_file", "network", "panels", "progress", "provenance")),
     *(f"pkdot.training.{room}" for room in ("run_folder", "schedule")),
+    "pkdot.comparison.grid",
+    *(f"pkdot.comparison.report.{room}" for room in ("analysis", "document", "formats", "inference", "markdown")),
+    *(f"pkdot.comparison.report.{room}" for room in ("ranks", "scores", "sentences", "tables")),
     *(f"pkdot.cli.{room}" for room in ("arguments", "console", "flags", "overview", "run_settings", "streams")),
 ]
 """Modules and packages in which every public function and class has an example."""

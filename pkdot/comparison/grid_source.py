@@ -38,7 +38,15 @@ def grid_of(config: CompareConfig) -> Grid:
 
 
 def read_grid(path: Path) -> Grid:
-    """Read a grid file. Raises ``ValueError`` that names the file and the table."""
+    """Read a grid file. Raises ``ValueError`` that names the file and the table.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "grid.toml")
+    ...     _ = path.write_text("sets.digits.data.source = 'digits'" + chr(10) + "entries.kd.distill.method = 'kd'")
+    ...     list(read_grid(path).entries)
+    ['kd']
+    """
     tables = read_toml(path)
     for name in tables:
         check_choice(f"{path}: table", name, ("sets", "regimes", "entries"))
