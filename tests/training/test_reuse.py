@@ -172,6 +172,15 @@ def test_a_named_teacher_is_taken_with_a_warning_of_what_differs(
     assert "it has model.width 8 instead of 4, optim.epochs 2 instead of 1" in caplog.text
 
 
+def test_a_named_teacher_may_have_a_seed_of_its_own(
+    vectors: Path, teacher: RunResult, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = student_config(vectors, tmp_path, teacher=teacher.folder.path)
+    config.run.seed = 5
+    distill(config)
+    assert "is not what this run would train" not in caplog.text
+
+
 def test_a_folder_with_one_teacher_names_it(vectors: Path, tmp_path: Path) -> None:
     made = train_teacher(teacher_config(vectors, tmp_path / "teachers"))
     result = distill(student_config(vectors, tmp_path / "students", teacher=tmp_path / "teachers"))
