@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pkdot import sinkhorn_divergence
+from pkdot.transport import pot_backend
 from pkdot.transport.histograms import histogram_divergence
 
 
@@ -81,6 +82,14 @@ def test_exact_transport_is_the_limit_of_small_blurs() -> None:
     torch.testing.assert_close(value, expected, rtol=1e-3, atol=0)
     for got, want in zip(gradients[:2], right[:2], strict=True):
         torch.testing.assert_close(got, want, rtol=0, atol=2e-3)
+
+
+@pytest.mark.filterwarnings("ignore:.*numItermax.*:UserWarning")
+def test_a_simplex_that_is_stopped_is_not_converged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pot_backend, "_MOST_PIVOTS", 1)
+    with pytest.warns(RuntimeWarning, match="stopped before its tolerance"):
+        _, info = sinkhorn_divergence(clouds(20, 3), clouds(20, 3, seed=1), blur=0, return_info=True)
+    assert not info.converged
 
 
 def test_exact_transport_passes_gradcheck() -> None:

@@ -56,6 +56,24 @@ def test_errors_are_looked_at_as_rarely_as_asked_for(patience: int) -> None:
     assert found.iterations % patience == 0
 
 
+def test_the_free_constant_of_the_potentials_does_not_drift() -> None:
+    one = clouds(0.3)
+    found = iterate(matrices(one), torch.zeros_like(one.b), one.b, GOAL)
+    assert (one.b * found.g).sum().abs() <= 1e-9
+    assert (one.a * found.f).sum() > 1
+
+
+def test_where_the_plan_takes_points_does_not_depend_on_the_kernel_at_hand() -> None:
+    one = clouds(0.3)
+    kernel = _Kernel(one, GOAL)
+    solution = iterate(kernel, kernel.start(False), one.b, GOAL)
+    expected = kernel.targets(solution.f, solution.g, [True, True])
+    # The same plan: only the constants have moved, out of the range of the kernel.
+    far = kernel.targets(solution.f - 300, solution.g + 300, [True, True])
+    for got, want in zip(far, expected, strict=True):
+        torch.testing.assert_close(got, want)
+
+
 def test_a_problem_of_nan_ends_at_once_and_says_so() -> None:
     several = clouds(0.3, math.nan)
     found = iterate(matrices(several), torch.zeros_like(several.b), several.b, GOAL)
