@@ -129,12 +129,12 @@ def _slips(one: str, other: str, most: int) -> int:
 
 def _unexpected(words: Sequence[str], value: str) -> str:
     """A message for a word too many, with the flag before it."""
-    behind = ""
+    flag = ""
     for word in words:
-        behind = word.partition("=")[0] if is_flag(word) else behind
+        flag = word.partition("=")[0] if is_flag(word) else flag
         if word == value or word.endswith(f"={value}"):
             break
-    return f"unexpected {value!r} after {behind}." if behind else f"unexpected {value!r}."
+    return f"unexpected {value!r} after {flag}." if flag else f"unexpected {value!r}."
 
 
 def _name(word: str) -> str:

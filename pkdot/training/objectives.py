@@ -25,8 +25,8 @@ class Objective(Protocol):
     """What a training minimises.
 
     Attributes:
-        network: its model is validated, selected and saved.
-        trained: everything with parameters to train: the model, and a loss's own connectors.
+        network: the model that is validated, selected and saved.
+        trained: all modules whose parameters are trained: the model, and the losses' own connectors.
     """
 
     network: Network
@@ -45,7 +45,7 @@ class Objective(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run must know besides the weights of ``trained``."""
+        """What a resumed run needs in addition to the weights of ``trained``."""
         ...
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -67,8 +67,8 @@ class TaskObjective:
 
     Args:
         network: the model that is trained.
-        task: what it answers.
-        validation: the split that selects the best epoch.
+        task: the task that it answers.
+        validation: a loader of the split that selects the best epoch.
     """
 
     def __init__(self, network: Network, task: Task, validation: Loader) -> None:
@@ -95,11 +95,11 @@ class TaskObjective:
         return {"score": metrics[self._task.primary_metric], "loss": predictions.task_loss(self._task), **metrics}
 
     def state(self) -> dict[str, Any]:
-        """Nothing besides the weights."""
+        """Nothing: the weights of ``trained`` are enough."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Nothing besides the weights."""
+        """Nothing: the weights of ``trained`` are enough."""
 
 
 class StudentObjective:

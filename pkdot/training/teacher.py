@@ -25,7 +25,7 @@ def train_teacher(config: TeacherRunConfig, study: Study | None = None, folder: 
 
     Args:
         config: the settings of the run.
-        study: the data set, if it is open already; whoever opened it warns of its faults.
+        study: the data, if they are open already; the caller then warns of faults in them.
         folder: where the run goes; None resumes ``config.run.resume``, or makes a new folder.
 
     Raises:
