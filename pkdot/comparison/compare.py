@@ -13,7 +13,7 @@ from pkdot.comparison.report.write import write_report
 from pkdot.comparison.results import scores
 from pkdot.comparison.run import Run, aliases
 from pkdot.comparison.stages import run_stages
-from pkdot.comparison.tuning import compared_runs, frozen_factors
+from pkdot.comparison.tuning import compared_runs
 from pkdot.storage import locked
 
 log = logging.getLogger(__name__)
@@ -67,11 +67,14 @@ def _notes(plan: Plan, runs: list[Run]) -> list[str]:
             f"Weights: gradient-balanced, times one of {', '.join(f'{factor:g}' for factor in config.tune)}, chosen "
             f"for each method, data set and regime by the mean validation score of {config.tune_seeds} other seeds."
         )
-    for block in plan.blocks:
-        factors = frozen_factors(block)
-        told = [f"{name} x{factors[name]:g}" for name in block.entries if name in factors]
-        if told:
-            notes.append(f"{block.data}, {block.regime}: {', '.join(told)}")
+    factors: dict[tuple[str, str], dict[str, float]] = {}
+    for run in runs:
+        if run.factor is not None:
+            factors.setdefault(run.cell.block, {})[run.entry] = run.factor
+    notes += [
+        f"{data}, {regime}: {', '.join(f'{entry} x{factor:g}' for entry, factor in chosen.items())}"
+        for (data, regime), chosen in factors.items()
+    ]
     notes += [f"Left out on {data}: {entry} ({reason})" for (data, entry), reason in plan.left_out.items()]
     return notes + [
         f"One run stands for {' and '.join(entries)} on {', '.join(data)}: their settings are the same there."

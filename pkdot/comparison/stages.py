@@ -34,12 +34,12 @@ def run_stages(plan: Plan) -> None:
 
 def planned(plan: Plan) -> dict[Stage, list[Run]]:
     """This machine's runs of the stages that are asked for, as far as they are known before weights are chosen."""
-    config, found = plan.config, dict[Stage, list[Run]]()
+    config, runs = plan.config, dict[Stage, list[Run]]()
     if config.stage in ("all", "tune"):
-        found["tune"] = shard([run for block in plan.blocks for run in to_choose(block)], config)
+        runs["tune"] = [run for block in plan.blocks for run in to_choose(block)]
     if config.stage in ("all", "test"):
-        found["test"] = shard(compared_runs(plan), config)
-    return found
+        runs["test"] = compared_runs(plan)
+    return {stage: shard(own, config) for stage, own in runs.items()}
 
 
 def _run(runs: list[Run], config: CompareConfig, title: str) -> None:
