@@ -1,12 +1,12 @@
-"""How many epochs small data need: the teacher's test score by ``--epochs``, with every other setting at its default.
+"""How many epochs small data need: the teacher's test score by ``--epochs``, with defaults for all other settings.
 
     python -m benchmarks.epochs --epochs 20 auto --write benchmarks/results/epochs.md
     python -m benchmarks.epochs --data synthetic-biovid digits --epochs 10 20 40 --write benchmarks/results/epochs.md
 
-Without ``--data`` the data are toy sets whose classes can be told apart: 12 people, classes of equal size. Vectors are
-Gaussian clouds 8 deviations apart, a class of signals has a curve of its own, images a bright spot above or below; the
-prevalent modality is a vector from clouds 3 deviations apart. Each seed draws its own samples and its own split.
-``--write`` adds to the file.
+Without ``--data`` the data are toy sets with separable classes of equal size and 12 people. Vectors are Gaussian clouds
+8 standard deviations apart, each class of signals has its own curve, and images have a bright spot in the upper or the
+lower half. The prevalent modality is a vector from clouds 3 standard deviations apart. Each seed draws its own samples
+and its own split. ``--write`` appends to the file.
 """
 
 import argparse
@@ -92,7 +92,7 @@ def score(source: str, optim: OptimConfig, seed: int, work: Path) -> tuple[float
 
 
 def row(name: str, sources: list[str], settings: list[OptimConfig], work: Path) -> str:
-    """A line of the table: for each setting the mean and the worst over the seeds."""
+    """A line of the table: the mean and the worst score over the seeds, for each setting."""
     cells, samples = [], 0
     for optim in settings:
         found = [score(source, optim, seed, work) for seed, source in enumerate(sources)]

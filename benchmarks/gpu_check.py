@@ -3,10 +3,10 @@
     python -m benchmarks.gpu_check --write
     python -m benchmarks.gpu_check --cases 1,128,30 --rounds 5
 
-Each method computes the debiased divergence of two clouds, cost |x-y|^2/2, blur 0.1, and its gradient in x. Its knob is
-turned from cheap to exact up to the first setting whose gradient is within 1e-2, or 1e-3, of that of the backend torch
-in float64; that setting is timed with CUDA events. "graph" replays the backend's call, with its gradient, from a CUDA
-graph. Packages that are not installed are left out:
+Each method computes the debiased divergence of two clouds (cost |x-y|^2/2, blur 0.1) and its gradient in x. Every
+method has a setting that makes it more exact. The first one is taken whose gradient is within 1e-2, or 1e-3, of the
+gradient of the torch backend in float64, and it is timed with CUDA events. "graph" replays the backend's call with its
+gradient from a CUDA graph. Packages that are not installed are left out:
 
     pip install triton geomloss flash-sinkhorn
 
@@ -94,7 +94,7 @@ def main() -> int:
 
 
 def check_softmins() -> list[Check]:
-    """The streaming kernels: soft minima and targets, in both exact modes of the inner products."""
+    """Check the streaming kernels: soft minima and targets, in both exact modes of the inner products."""
     from pkdot.transport.kernels import triton_streaming as streaming
 
     checks = []
@@ -116,7 +116,7 @@ def check_softmins() -> list[Check]:
 
 
 def check_solvers() -> list[Check]:
-    """Values and gradients of all sizes of the small kernel, and of the streamed solver."""
+    """Check values and gradients of all sizes of the small kernel, and of the streamed solver."""
     checks = []
     for n, m, k in (
         (9, 16, 3),
@@ -150,7 +150,7 @@ def check_solvers() -> list[Check]:
 
 
 def scattered(problems: int, n: int, m: int, k: int) -> Clouds:
-    """Random clouds, with some points of no weight, in float64."""
+    """Random clouds in float64; some points have weight 0."""
     generator = torch.Generator().manual_seed(n + m)
     x, y = (torch.randn(problems, size, k, generator=generator) * (0.5 / k**0.5) for size in (n, m))
     weights = []
@@ -163,12 +163,12 @@ def scattered(problems: int, n: int, m: int, k: int) -> Clouds:
 
 
 def largest(z: Tensor) -> float:
-    """Not a number if one of them is."""
+    """The largest of some numbers; NaN if one of them is NaN."""
     return float(z.double().abs().max())
 
 
 def methods() -> dict[str, tuple[Loss, tuple[float, ...]]]:
-    """Name to loss, of clouds ``(P, B, k)`` and knob, and the knob's values."""
+    """Each method's name, its loss of clouds ``(P, B, k)`` and a setting, and the values of the setting."""
     found: dict[str, tuple[Loss, tuple[float, ...]]] = {"pkdot triton": (_ours, TOLERANCES)}
     if find_spec("geomloss"):
         found["geomloss"] = (_geomloss, SCALINGS)
@@ -227,7 +227,7 @@ def step(loss: Loss, x: Tensor, y: Tensor, knob: float) -> Tensor:
 def walk(
     loss: Loss, ladder: tuple[float, ...], x: Tensor, y: Tensor, exact: Tensor, target: float
 ) -> tuple[float, float]:
-    """The first knob that is exact enough, or else the most exact; and its error, infinite where all failed."""
+    """The first setting that is exact enough, or the most exact one; and its error, infinite if all failed."""
     tried = []
     for knob in ladder:
         try:
@@ -243,7 +243,7 @@ def walk(
 
 
 def median(call: Callable[[], object], rounds: int) -> float:
-    """Milliseconds of a call on the GPU, launches included where it waits for them."""
+    """Milliseconds of a call on the GPU, with the launches that it waits for."""
     for _ in range(3):
         call()
     times: list[float] = []
@@ -259,7 +259,7 @@ def median(call: Callable[[], object], rounds: int) -> float:
 
 
 def in_graph(x: Tensor, y: Tensor, tol: float, rounds: int) -> str:
-    """Milliseconds of a replayed graph; larger problems look at their errors on the host and have none."""
+    """Milliseconds of a replayed graph; None for larger problems, which check their errors on the host."""
     from pkdot.transport.kernels.triton_small import LARGEST
 
     if x.shape[1] > LARGEST:
@@ -281,7 +281,7 @@ def in_graph(x: Tensor, y: Tensor, tol: float, rounds: int) -> str:
 
 
 def report(checks: list[Check], rows: list[str], rounds: int) -> str:
-    """Everything as Markdown."""
+    """All results as Markdown."""
     packages = ", ".join(
         f"{name} {version(name)}" for name in ("torch", "triton", "geomloss", "flash-sinkhorn")
         if find_spec(name.replace("-", "_"))

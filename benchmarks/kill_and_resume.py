@@ -1,9 +1,9 @@
-"""Kill a run with SIGKILL at random moments, resume it, and compare what it leaves with a run that was left alone.
+"""Kill a run with SIGKILL at random moments, resume it, and compare its files with those of an uninterrupted run.
 
     python -m benchmarks.kill_and_resume --times 10 -- --data FOLDER --epochs 4 --run.threads 1 --run.checkpoint-steps 3
 
-Everything behind ``--`` goes to ``pkdot-distill``; a teacher is trained once, before. Prints a line a trial and ends
-with exit code 1 if any trial differs.
+Everything after ``--`` goes to ``pkdot-distill``; a teacher is trained once before. It prints a line for each trial and
+ends with exit code 1 if any trial differs.
 """
 
 import argparse
@@ -20,7 +20,7 @@ DISTILL = [sys.executable, "-c", "import sys; from pkdot.cli.distill import main
 
 
 def distill(*words: str | Path, kill_after: float | None = None) -> bool:
-    """Run the command; whether it came to its end before it was killed."""
+    """Run the command; returns whether it ended before it was killed."""
     process = subprocess.Popen([*DISTILL, *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         code = process.wait(kill_after)
@@ -34,7 +34,7 @@ def distill(*words: str | Path, kill_after: float | None = None) -> bool:
 
 
 def contents(run: Path) -> dict[str, bytes]:
-    """What must be equal."""
+    """The contents that must be equal."""
     return {str(path.relative_to(run)): path.read_bytes() for name in COMPARED for path in sorted(run.rglob(name))}
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.main_job --seeds 5 --write benchmarks/results/main_job.md -- --method ot --topk 8
 
-Everything behind ``--`` goes to ``pkdot-distill``. Each seed trains its own teacher, student and control.
+Everything after ``--`` goes to ``pkdot-distill``. Each seed trains its own teacher, student and control.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pkdot.training.student import StudentResult, distill
 
 
 def run_seeds(flags: list[str], seeds: int, out: Path, *, new_splits: bool) -> list[StudentResult]:
-    """One teacher, student and control a seed, each in a folder of its own so that no teacher is shared."""
+    """Train a teacher, a student and a control for each seed, in its own folder so that no teacher is shared."""
     config = parse(StudentRunConfig, flags, command="pkdot-distill", description="")
     results = []
     for seed in range(seeds):

@@ -3,8 +3,8 @@
     python -m benchmarks.method_cost --write benchmarks/results/method_cost.md
 
 A step is forward and backward of the loss alone, from embeddings (or five-class logits, or two regression outputs) that
-share half of their structure. Times are medians over interleaved rounds; memory is what the first step at this size
-adds to a process of its own, after one on a small batch.
+share half of their structure. Times are medians over interleaved rounds. Memory is what the first step of this size
+adds to a new process after a step on a small batch.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def task_of(method: str) -> Task:
 
 
 def step_of(method: str, batch: int, settings: tuple[str, ...] = ()) -> Callable[[], None]:
-    """One forward and backward pass of a method, on data of its own."""
+    """One forward and backward pass of a method, on its own data."""
     torch.manual_seed(0)
     task = task_of(method)
     distill = DistillConfig(method=method, settings=settings)
@@ -74,7 +74,7 @@ def step_of(method: str, batch: int, settings: tuple[str, ...] = ()) -> Callable
 
 
 def milliseconds(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Medians, one step of each method in turn, after a round that does not count."""
+    """Median times: one step of each method in turn, after a round that does not count."""
     taken: dict[str, list[float]] = {name: [] for name in steps}
     for round_number in range(rounds + 1):
         for name, step in steps.items():
@@ -86,7 +86,7 @@ def milliseconds(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str,
 
 
 def mebibytes(method: str, settings: tuple[str, ...]) -> float:
-    """Peak memory of a step, in a process of its own."""
+    """Peak memory of a step, measured in a new process."""
     command = [sys.executable, "-m", "benchmarks.method_cost", "--memory-of", json.dumps([method, settings])]
     child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return float(child.stdout.splitlines()[-1])

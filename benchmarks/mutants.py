@@ -8,8 +8,8 @@ copy of the tree, from the copy's root, in an environment with cosmic-ray and co
     python -m benchmarks.mutants --modules pkdot/losses pkdot/tasks.py --tests tests/losses tests/test_tasks.py \
         --count 120 --seed 15 --out OUT
 
-A run that was stopped goes on where it was. After new tests: `--again` measures what they cover and tries the
-survivors once more.
+A stopped run is resumed. After new tests were written, `--again` measures what they cover and tries the survivors
+again.
 """
 
 import argparse
@@ -38,7 +38,7 @@ PRELOADED = ("torch", "scipy.stats", "ot", "hypothesis")
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: a file, cosmic-ray's operator, which of its places in the file, and the line."""
+    """One change: a file, cosmic-ray's operator, the number of its place in the file, and the line."""
 
     path: str
     operator: str
@@ -52,7 +52,7 @@ class Mutant:
 
 
 def draw(modules: list[Path], count: int, seed: int) -> list[Mutant]:
-    """Places at random, then one of the changes that are possible there; annotations are left alone."""
+    """Draw places at random, then one of the possible changes at each place; annotations are left alone."""
     places: dict[tuple[str, int, int], list[Mutant]] = defaultdict(list)
     for item in _all_work_items(modules, {}):
         (spec,) = item.mutations
@@ -78,7 +78,7 @@ def annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
 
 
 def changes_meaning(source: str, mutant: Mutant) -> bool:
-    """Whether the change leaves a program, and another one."""
+    """Whether the changed text is a valid program that differs from the original."""
     mutated = mutant.code(source)
     try:
         return mutated is not None and ast.dump(ast.parse(mutated)) != ast.dump(ast.parse(source))
@@ -115,7 +115,7 @@ class Recorder:
 
 
 def in_a_fork(log: Path, limit: float, work: Any) -> int:
-    """The exit code of a function in a process of its own, or 124 when it ran past its limit."""
+    """The exit code of a function in a new process, or 124 if it took longer than its limit."""
     process = os.fork()
     if process == 0:
         os.setsid()
@@ -158,7 +158,7 @@ def measure(modules: list[Path], tests: list[str], out: Path) -> None:
 
 
 def covering(mutant: Mutant, out: Path) -> list[str]:
-    """The tests that run the statement; those of its definition, or of its file, if it runs on import."""
+    """The tests that run the statement, or those of its definition or file if it runs on import."""
     data = coverage.CoverageData(str(out / "coverage"))
     data.read()
     lines = data.contexts_by_lineno(str(Path(mutant.path).resolve()))
@@ -172,7 +172,7 @@ def covering(mutant: Mutant, out: Path) -> list[str]:
 
 
 def attempt(mutant: Mutant, out: Path) -> dict[str, Any]:
-    """Make the change, run its tests, take it back."""
+    """Make the change, run its tests, and undo it."""
     path, tests = Path(mutant.path), covering(mutant, out)
     source = path.read_text()
     seconds = json.loads((out / "seconds.json").read_text())
@@ -189,7 +189,7 @@ def attempt(mutant: Mutant, out: Path) -> dict[str, Any]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Counts of each module, and the survivors."""
+    """The counts of each module, and the survivors."""
     rows = ["| module | sampled | killed | survived |", "|---|---|---|---|"]
     for path in [*sorted({result["path"] for result in results}), ""]:
         own = [result["killed"] for result in results if path in ("", result["path"])]

@@ -2,11 +2,11 @@
 
     python -m benchmarks.ot_cost --write benchmarks/results/ot_cost.md
 
-The step (forward and backward of the encoder, without the optimiser) is measured on a few clips and scaled to 128 in
-proportion, because 128 of them take minutes and several GB on a small machine. R3D-18's work is proportional to the
-number of clips; a larger batch is at most somewhat more efficient per clip, which the table bounds by giving two
-sizes. The OT term is measured at its full size, embeddings 128 x 512, forward and backward. Times are CPU seconds of
-one thread, so that other work on the machine counts for little.
+The step (forward and backward of the encoder, without the optimiser) is measured on a few clips and scaled to 128,
+because 128 clips take minutes and several GB on a small machine. R3D-18's work is proportional to the number of clips.
+A larger batch may be somewhat more efficient per clip; the table gives two sizes to show how much. The OT term is
+measured at its full size, embeddings 128 x 512, forward and backward. Times are CPU seconds of one thread, so that
+other work on the machine has little influence.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def encoder_step(clips: int) -> Callable[[], None]:
 
 
 def loss_step(loss: torch.nn.Module, agreement: float) -> Callable[[], None]:
-    """Embeddings that fall into two classes; the student's share this much with the teacher's."""
+    """Embeddings of two classes; ``agreement`` says how much the student's agree with the teacher's."""
     generator = torch.Generator().manual_seed(0)
     classes = torch.arange(BATCH) % 2
     centres = torch.randn(2, WIDTH, generator=generator)
@@ -54,7 +54,7 @@ def loss_step(loss: torch.nn.Module, agreement: float) -> Callable[[], None]:
 
 
 def medians(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Median CPU seconds of each step, one of each in turn, after one round that does not count."""
+    """Median CPU seconds of each step: one step of each in turn, after a round that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds + 1):
         for name, step in steps.items():

