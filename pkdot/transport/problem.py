@@ -161,7 +161,13 @@ class Coupling(NamedTuple):
 
 
 class Softmins(Protocol):
-    """The soft minima of P problems, in units of eps, wherever they come from."""
+    """The soft minima of P problems, in units of eps, wherever they come from.
+
+    Attributes:
+        moved: g has gone so far that what was learnt from points before it is better forgotten.
+    """
+
+    moved: bool
 
     def over_columns(self, g: Tensor) -> Tensor:
         """``(P, M)`` potential g to the potential f ``(P, N)``."""

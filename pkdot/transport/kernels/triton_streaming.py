@@ -156,6 +156,8 @@ def couple_streamed(clouds: Clouds, goal: Goal, symmetric: bool, targets: Sequen
 class StreamedSoftmins:
     """The soft minima of P problems, tile by tile."""
 
+    moved = False
+
     def __init__(self, x: Side, y: Side) -> None:
         self._x, self._y = x, y
 

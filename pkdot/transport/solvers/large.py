@@ -43,7 +43,8 @@ class _Kernel:
         # Exponents are as large as the costs, and need more digits than what is summed up.
         rounding = self._span * torch.finfo(torch.float32).eps
         self._exponent_dtype = self._x.dtype if rounding > goal.tol else torch.float32
-        self._kernel = self._x.new_empty(0, dtype=self._x.dtype if goal.tol < SINGLE_TOL else torch.float32)
+        self.moved, dtype = False, self._x.dtype if goal.tol < SINGLE_TOL else torch.float32
+        self._kernel = self._x.new_empty(0, dtype=dtype)
 
     def start(self, symmetric: bool) -> Tensor:
         """The first g, and its kernel."""
@@ -58,7 +59,8 @@ class _Kernel:
     def over_columns(self, g: Tensor) -> Tensor:
         """``(1, M)`` potential g to f ``(1, N)``."""
         log_v = g - self._g
-        if log_v.abs().max() > FURTHEST:
+        self.moved = bool(log_v.abs().max() > FURTHEST)
+        if self.moved:
             self._sweep(g)
             log_v = g - self._g
         return self._f - self._row_sums(self._b * log_v.exp()).log()

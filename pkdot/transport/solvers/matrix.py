@@ -21,6 +21,8 @@ class MatrixProblems:
         a: ``(P, N)`` weights; ``b``: ``(P, M)`` weights.
     """
 
+    moved = False
+
     def __init__(self, cost: Tensor, a: Tensor, b: Tensor) -> None:
         self.cost, self.a, self.b, self._log_a, self._log_b = cost, a, b, a.log(), b.log()
         shared = cost.shape[0] == 1 < a.shape[0] and cost.dtype == torch.float64

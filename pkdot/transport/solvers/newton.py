@@ -21,8 +21,7 @@ from pkdot.transport.problem import Goal, Point, Potentials, Solved
 from pkdot.transport.solvers.matrix import MatrixProblems
 from pkdot.transport.solvers.sweeps import centred, marginal_error, where
 
-_FIRST_DAMPING, _LEAST_DAMPING = 1e-2, 1e-8
-_RELAX, _TIGHTEN = 0.1, 4.0
+_FIRST_DAMPING, _LEAST_DAMPING, _RELAX, _TIGHTEN = 1e-2, 1e-8, 0.1, 4.0
 
 
 class _State(NamedTuple):

@@ -54,10 +54,7 @@ def solve(
     goal = goal._replace(tol=goal.tol / (NEWTON_MARGIN if small else MARGIN))
     steps = newton_steps if small and goal.balanced else _swept
     problems = MatrixProblems(cost, a, b)
-    if symmetric:
-        found = _relaxed(problems, goal)
-    else:
-        found = steps(problems, _start(steps, problems, goal, common_support), goal)
+    found = _relaxed(problems, goal) if symmetric else _annealed(steps, problems, goal, common_support)
     return found._replace(f=found.f * goal.eps, g=found.g * goal.eps)
 
 
@@ -66,7 +63,7 @@ def is_small(n: int, m: int) -> bool:
     return max(n, m) <= SMALL
 
 
-def _start(steps: _Steps, problems: MatrixProblems, goal: Goal, common_support: bool) -> Tensor:
+def _annealed(steps: _Steps, problems: MatrixProblems, goal: Goal, common_support: bool) -> Potentials:
     cost, a, b = problems.cost, problems.a, problems.b
     ranges = cost.amax((-2, -1)).expand(a.shape[0])
     g, near = torch.zeros_like(b), torch.zeros_like(ranges, dtype=torch.bool)
@@ -87,7 +84,7 @@ def _start(steps: _Steps, problems: MatrixProblems, goal: Goal, common_support: 
         return g
 
     levels = math.ceil(math.log(max(float(ranges.max()), 1.0), COOLING))
-    return annealed(at, g, COOLING**levels, COOLING)
+    return steps(problems, annealed(at, g, COOLING**levels, COOLING), goal)
 
 
 def _swept(problems: MatrixProblems, g: Tensor, goal: Goal) -> Potentials:

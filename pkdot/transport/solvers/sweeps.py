@@ -34,6 +34,7 @@ def iterate(
     follows = torch.zeros(g.shape[0], dtype=torch.bool, device=g.device)
     for sweep in range(1, goal.max_iter + 1):
         f = _damped(softmins.over_columns(g), goal)
+        follows = torch.zeros_like(follows) if softmins.moved else follows
         residual = (f if symmetric else _damped(softmins.over_rows(f), goal)) - g
         point = Point(f, g, marginal_error(weight, residual / goal.damping))
         best = point if best is None or symmetric else Point(*where(point.error < best.error, point, best))
