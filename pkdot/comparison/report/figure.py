@@ -22,14 +22,6 @@ WIDTH, ROW, FRAME, KEY = 5.0, 0.19, 0.95, 0.22
 """Inches: width of a panel, height of a line in it, of its title and axis, and of a line of the legend."""
 UNDATED: dict[str, dict[str, None]] = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 """The formats of the picture, and what leaves the date out of each."""
-SETTINGS = {
-    "text.parse_math": False,
-    "text.usetex": False,
-    "axes.formatter.use_mathtext": False,
-    "svg.hashsalt": "pkdot",
-    "svg.fonttype": "none",
-}
-"""Names are no formulas, ids in the SVG do not change, and its text stays text, whatever the user's settings are."""
 
 
 def draw(analysis: Analysis, path: Path) -> Path:
@@ -58,14 +50,25 @@ def draw(analysis: Analysis, path: Path) -> Path:
 
 
 def _canvas() -> "tuple[type[Figure], AbstractContextManager[None]]":
-    """What to draw on, and a context with ``SETTINGS``."""
+    """What to draw on, and a context for it, whatever the user's settings are.
+
+    In the context names are no formulas, ids in the SVG do not change, and its text stays text.
+    """
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         told = "the figure needs matplotlib: pip install 'pkdot[report]'"
         raise ModuleNotFoundError(told, name="matplotlib") from error
-    return Figure, rc_context(SETTINGS)
+    return Figure, rc_context(
+        {
+            "text.parse_math": False,
+            "text.usetex": False,
+            "axes.formatter.use_mathtext": False,
+            "svg.hashsalt": "pkdot",
+            "svg.fonttype": "none",
+        }
+    )
 
 
 def _drawn(canvas: "type[Figure]", analysis: Analysis) -> "Figure":
@@ -107,7 +110,8 @@ def _settle(picture: "Figure") -> None:
         waiting += part.subfigs
         part.bbox_relative.set_points(part.bbox_relative.get_points().round(4))
     for axes in picture.axes:
-        axes.set_position([round(value, 4) for value in axes.get_position().bounds])
+        left, bottom, width, height = axes.get_position().bounds
+        axes.set_position((round(left, 4), round(bottom, 4), round(width, 4), round(height, 4)))
 
 
 def _columns(blocks: Sequence[BlockResult]) -> list[list[BlockResult]]:
