@@ -9,7 +9,7 @@ from pkdot.comparison.config import CompareConfig
 from pkdot.comparison.dry_run import dry_run
 from pkdot.comparison.grid_source import grid_of
 from pkdot.comparison.plan import Plan
-from pkdot.comparison.report.scores import Score
+from pkdot.comparison.report.scores import Score, read_scores
 from pkdot.comparison.results import scores
 from pkdot.comparison.run import Run
 from pkdot.comparison.tuning import compared_runs, to_choose
@@ -48,6 +48,21 @@ def test_what_is_recorded_is_not_repeated_and_scores_the_same(run: CompareConfig
     assert [to_choose(block) for block in plan.blocks] == [[]]
     assert "to do" not in dry_run(plan.config)
     assert record.lay_out(plan, run.out / "scores.csv", weights) == 0
+
+
+def test_a_record_of_the_same_scores_stays_as_it_is(run: CompareConfig, tmp_path: Path) -> None:
+    recorded, weights = tmp_path / "recorded.csv", tmp_path / "weights.json"
+    record.write_record(plan_of(run), recorded, weights)
+    assert read_scores(recorded) == scored(plan_of(run))
+    assert '"factor"' in weights.read_text()
+    assert '"runs"' not in weights.read_text()
+    older = "\n".join(line.rpartition(",")[0] for line in recorded.read_text().splitlines())
+    recorded.write_text(older)  # before there was a column for pooled folds
+    record.write_record(plan_of(run), recorded, weights)
+    assert recorded.read_text() == older
+    recorded.write_text(older.replace(",kd,", ",sp,"))
+    record.write_record(plan_of(run), recorded, weights)
+    assert recorded.read_bytes() == (run.out / "scores.csv").read_bytes()
 
 
 def test_a_cell_of_which_a_run_is_not_recorded_is_run_anew(run: CompareConfig, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from markdown import Markdown
 from scipy import stats
 
+from pkdot.comparison.report import analysis
 from pkdot.comparison.report.analysis import analyse
 from pkdot.comparison.report.inference import gap_closed
 from pkdot.comparison.report.markdown import markdown
@@ -312,6 +313,14 @@ def test_a_report_on_disk_needs_no_matplotlib(
     assert sorted(found.name for found in path.parent.iterdir()) == ["report.html", "report.md", "scores.csv"]
     assert "pip install 'pkdot[report]'" in caplog.text
     assert "report.png" not in path.read_text(encoding="utf-8")
+
+
+def test_scores_are_analysed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = analysis._compared
+    seen: list[str] = []
+    monkeypatch.setattr(analysis, "_compared", lambda block: (seen.append(block.data), compared(block))[1])
+    write_report(comparison({"ot": 0.02}, data=("one", "two"), seeds=2), tmp_path, command="c")
+    assert seen == ["one", "two"]
 
 
 def test_the_scores_on_disk_are_those_of_the_report(tmp_path: Path) -> None:
