@@ -1,6 +1,6 @@
-"""Warnings about results that are not worth much. Each function makes a sentence from numbers, or None.
+"""Warnings about results that mean little. Each function turns numbers into a sentence, or None if all is well.
 
-No warning stops a run. A sentence is for people who do not know the toolkit: it says what was seen and what helps.
+No warning stops a run. Readers may not know the toolkit, so a sentence says what was seen and what helps.
 """
 
 import logging
@@ -16,11 +16,11 @@ from pkdot.metrics import unscorable
 log = logging.getLogger(__name__)
 
 SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-7, 1e7
-"""Beyond these, a balanced weight shows that one of the two gradients has nearly vanished."""
+"""A balanced weight outside these limits shows that one of the two gradients has nearly vanished."""
 
 
 def warn(*sentences: str | None) -> None:
-    """Log each sentence as a warning of one line; None is left out.
+    """Log each sentence as a one-line warning; skip None.
 
     >>> warn(None)
     """
@@ -50,7 +50,7 @@ def warn_of_data(study: Study) -> None:
 
 
 def best_was_last(who: str, best_epoch: int, epochs: int, score: float) -> str | None:
-    """A run whose best epoch was its last: its score may still have been rising. A perfect score needs no warning.
+    """A warning if the best epoch was the last: the score may still have been rising. A perfect score gives None.
 
     >>> best_was_last("teacher", best_epoch=19, epochs=20, score=0.8)
     'teacher: the best epoch was the last of 20; more --epochs may help.'
@@ -61,10 +61,10 @@ def best_was_last(who: str, best_epoch: int, epochs: int, score: float) -> str |
 
 
 def no_better_than_chance(who: str, metric: str, metrics: Mapping[str, float], targets: Sequence[float]) -> str | None:
-    """A test result that is less than two standard errors above a constant answer.
+    """A warning if a test result is less than two standard errors above that of a constant answer.
 
     For classes the constant answer is the most frequent class. For levels and values it is any constant, which has a
-    kappa or CCC of 0. With very few targets no result could be told from chance, and the function returns None.
+    kappa or CCC of 0. With very few targets even a perfect result is that close to chance; the function returns None.
 
     Args:
         who: the model, for the sentence.
@@ -94,7 +94,7 @@ is little to distil.
 
 
 def not_ahead(metric: str, teacher: float, control: float) -> str | None:
-    """A teacher that is no better than the undistilled student: it has nothing to teach.
+    """A warning if the teacher is no better than the undistilled student: it has nothing to teach.
 
     >>> not_ahead("accuracy", teacher=0.9, control=0.8) is None
     True
@@ -108,29 +108,29 @@ def not_ahead(metric: str, teacher: float, control: float) -> str | None:
 
 
 def classes_without_samples(classes: Sequence[str], targets: Sequence[float]) -> str | None:
-    """Declared classes that no labelled training sample has: no model learns to answer them.
+    """A warning if declared classes have no labelled training sample: no model learns to predict them.
 
     Args:
         classes: names of the declared classes.
         targets: class indices of the labelled training samples.
 
     >>> classes_without_samples(("no", "yes"), [0.0, 0.0])
-    "class 'yes' has no labelled sample in the training split, so that no model learns to answer it."
+    "class 'yes' has no labelled sample in the training split, so no model learns to predict it."
     """
     known = {int(target) for target in targets}
     missing = [name for index, name in enumerate(classes) if index not in known]
     if not missing:
         return None
-    told = f"class {missing[0]!r} has" if len(missing) == 1 else f"classes {', '.join(map(repr, missing))} have"
-    return f"{told} no labelled sample in the training split, so that no model learns to answer it."
+    has = f"class {missing[0]!r} has" if len(missing) == 1 else f"classes {', '.join(map(repr, missing))} have"
+    return f"{has} no labelled sample in the training split, so no model learns to predict it."
 
 
 def absurd_weights(weights: Mapping[str, float], factor: float) -> str | None:
-    """Balanced weights that are zero, not finite, or so extreme that one of the two gradients has nearly vanished.
+    """A warning if balanced weights are zero, not finite, or so extreme that a gradient has nearly vanished.
 
     Args:
         weights: of each loss.
-        factor: on the balanced weights; with 0 the weights are meant to be 0.
+        factor: on the balanced weights; a factor of 0 sets them to 0 on purpose.
 
     >>> absurd_weights({"ot": 0.05}, factor=0.5) is None
     True

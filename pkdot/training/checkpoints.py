@@ -26,7 +26,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Read what :func:`save_state` wrote. Raises ``ValueError`` for a file that is damaged or no state.
+    """Read what :func:`save_state` wrote. Raises ``ValueError`` if the file is damaged or holds no state.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -48,7 +48,7 @@ def load_state(path: Path) -> dict[str, Any]:
 def digest(value: Any) -> str:
     """SHA-256 of nested dicts, lists, tensors and plain values: their names, shapes, types and contents.
 
-    The hash of a file would not do: ``torch.save`` writes the file's name into it, so equal states would differ.
+    A hash of the file is no substitute: ``torch.save`` writes the file's name into it, so equal states would differ.
 
     >>> digest({"a": torch.zeros(2), "b": 1}) == digest({"b": 1, "a": torch.zeros(2)})
     True
@@ -78,7 +78,7 @@ def _feed(hasher: Any, value: Any) -> None:
 
 
 def first_line(error: Exception) -> str:
-    r"""The first line of an error's message, or its type where it has none.
+    r"""The first line of an error's message, or the error's type if it has no message.
 
     >>> first_line(ValueError("no such layer\nsee above")), first_line(KeyError())
     ('no such layer', 'KeyError')

@@ -1,4 +1,4 @@
-"""How a run computes: one process, its device, its threads, and kernels that repeat their results."""
+"""How a run computes: one process, its device, its threads, and deterministic kernels."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +15,7 @@ from pkdot.distributed import is_distributed
 Train = TypeVar("Train", bound=Callable[..., Any])
 
 THREADS_PER_CORE = 16
-"""Most threads per core: many, so that a run of a larger machine can be repeated on a smaller one."""
+"""Largest number of threads per core: high, so that a small machine can repeat the run of a large one."""
 LAUNCHERS = {
     "WORLD_SIZE": "torchrun",
     "OMPI_COMM_WORLD_SIZE": "mpirun",
@@ -53,7 +53,7 @@ def trainer(kind: type[TeacherRunConfig | StudentRunConfig]) -> Callable[[Train]
 
 @contextmanager
 def repeatable(threads: int = 0) -> Iterator[None]:
-    """Compute with kernels that repeat their results, and with this number of threads (0: as many as before).
+    """Compute with deterministic kernels and this number of threads (0: as many as before).
 
     >>> with repeatable(threads=1):
     ...     torch.get_num_threads()
@@ -111,5 +111,5 @@ def check_one_process(environ: Mapping[str, str] = os.environ) -> None:
         started = f"{launcher} started {count} processes" if launcher else "several processes were started"
         raise ValueError(
             f"{started}, and training on more than one is not supported; expected one process. Set WORLD_SIZE=1 "
-            "if each process shall train a run of its own."
+            "if each process should train a run of its own."
         )

@@ -1,4 +1,4 @@
-"""From ``--method`` to the losses of a training step, and what these losses are given beside the two outputs."""
+"""Build the losses that ``--method`` names, and give each what it needs besides the two outputs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def loss_settings(config: DistillConfig, task: Task) -> dict[str, dict[str, Any]
 
 
 def _given(config: DistillConfig) -> list[tuple[str, Any, str]]:
-    """The settings that the user has given: name of the parameter, or of loss and parameter, its value, its flag."""
+    """The settings that the user gave: ``parameter`` or ``loss.parameter``, its value, and its flag."""
     words = [word for word in ("topk", "select", "transport") if getattr(config, word) != "auto"]
     further = [(setting.partition("="), f"--set {setting}") for setting in config.settings]
     return [(word, getattr(config, word), f"--distill.{word}") for word in words] + [
@@ -84,7 +84,7 @@ def balance_factor(factor: float | Literal["auto"], label_share: float) -> float
 
 
 def accepted_settings(kind: type[nn.Module]) -> dict[str, Any]:
-    """Return the parameters of a loss with their defaults, ``inspect.Parameter.empty`` for none."""
+    """Return the parameters of a loss with their defaults; a default that does not exist is ``Parameter.empty``."""
     return kind.accepted_settings() if issubclass(kind, DistillationLoss) else keywords_of(kind)
 
 
@@ -98,8 +98,8 @@ def _value(text: str) -> int | float | str | bool:
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What losses can be told of a batch; the properties have the names in :data:`pkdot.losses.base.Context`."""
+class _Context:
+    """The arguments named in :data:`pkdot.losses.base.Context`, each computed when a loss asks for it."""
 
     known: Output
     batch: Batch
@@ -140,7 +140,7 @@ class _Told:
 
 
 class Distillation(nn.Module):
-    """Several losses between student and teacher. Each is given what it needs beside their outputs.
+    """Several losses between student and teacher. Each gets the further arguments that it needs.
 
     Args:
         criteria: the losses; their own parameters are trained with the student.
@@ -196,10 +196,10 @@ class Distillation(nn.Module):
 
     def forward(self, output: Output, known: Output, batch: Batch) -> dict[str, Tensor]:
         """Compute each loss, by its name, from the student's ``output`` and the teacher's, ``known``."""
-        told = _Told(known, batch, self._task, self._rows, self._pool)
+        context = _Context(known, batch, self._task, self._rows, self._pool)
         losses = {}
         for name, criterion in self.criteria.items():
             declared = declared_by(criterion)
             student, teacher = (getattr(each, declared.inputs).float() for each in (output, known))
-            losses[name] = criterion(student, teacher, **{word: getattr(told, word) for word in declared.needs})
+            losses[name] = criterion(student, teacher, **{word: getattr(context, word) for word in declared.needs})
         return losses

@@ -55,7 +55,7 @@ class Predictions:
     def task_loss(self, task: Task) -> float:
         """The task loss of all labelled samples together.
 
-        Where they have no CCC, the mean of their squared errors replaces it: 1 - CCC would be 1 for every model.
+        If their CCC is undefined, the mean squared error replaces it: 1 - CCC would be 1 for every model.
         """
         if task.loss == "ccc" and unscorable("ccc", self.target[self.labelled]):
             return float(task.sample_losses(self.prediction[self.labelled], self.target[self.labelled]).mean())

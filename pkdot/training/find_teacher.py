@@ -68,7 +68,7 @@ def as_teacher(config: StudentRunConfig) -> TeacherRunConfig:
 
 
 def _newest(out: Path, study: Study, asked: Fingerprint) -> RunResult | None:
-    """The newest finished teacher in ``out`` with this fingerprint; without one, the log says why none fits."""
+    """The newest finished teacher in ``out`` with this fingerprint. If there is none, the log says why none fits."""
     why = ""
     for run in finished_runs(out, "teacher"):
         if run.result["data"] != study.schema.name:
@@ -88,7 +88,7 @@ def _newest(out: Path, study: Study, asked: Fingerprint) -> RunResult | None:
 
 
 def _named(path: Path, study: Study, asked: Fingerprint) -> RunResult:
-    """The teacher in a folder. Differences from the wanted teacher are logged; other data or splits are refused."""
+    """The teacher in a folder. Its differences from the wanted teacher are logged; other data or splits are refused."""
     run = named_run(path, "teacher")
     folder, result = run.folder, run.result
     told = folder.fingerprint.exists()

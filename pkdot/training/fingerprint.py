@@ -26,11 +26,11 @@ FORMAT = 1
 """Increase it when training changes in a way that no setting shows: older runs are then not reused."""
 NO_TEACHER = "none"
 _WORDS = {
-    "data.content": "the content of the data",
-    "data.split": "who trains and who tests",
-    "data.labels": "the labels",
-    "teacher": "the teacher",
-    "format": "the version of pkdot",
+    "data.content": "other data",
+    "data.split": "other splits",
+    "data.labels": "other labels",
+    "teacher": "another teacher",
+    "format": "another version of pkdot",
 }
 
 
@@ -129,9 +129,9 @@ def student_fingerprint(config: StudentRunConfig, study: Study, teacher: str) ->
 
 
 def teacher_digest(path: Path | None) -> str:
-    """What stands for a teacher in its student's fingerprint: the digest of the teacher's own fingerprint.
+    """Identify a teacher in its student's fingerprint, by the digest of the teacher's own fingerprint.
 
-    Teachers of older versions have no fingerprint; the digest of their weights stands for them.
+    Teachers of older versions have no fingerprint; for them it is the digest of their weights.
 
     Args:
         path: the teacher's run folder, or None.
@@ -178,7 +178,7 @@ def _common(model: ModelConfig, optim: OptimConfig, seed: int, study: Study, nam
 
 
 def _distillation(config: StudentRunConfig, study: Study) -> dict[str, Any]:
-    """The settings that the method's losses have; those that were not given have the losses' own defaults."""
+    """All settings of the method's losses: the given ones, and the losses' own defaults for the others."""
     distill, shares = config.distill, parse_method(config.distill.method)
     parts: dict[str, Any] = {"distill.method": shares}
     for name, given in loss_settings(distill, study.schema.task).items():

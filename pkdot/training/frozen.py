@@ -1,4 +1,4 @@
-"""The frozen teacher of a student: in eval mode, without gradients, with answers that can be kept in memory."""
+"""The frozen teacher of a student: in eval mode, without gradients. Its answers can be kept."""
 
 from pathlib import Path
 
@@ -53,12 +53,12 @@ class FrozenTeacher:
         return self._known
 
     def aligned(self, clean: Loader, validation: Loader, task: Task, *, epochs: int, seed: int) -> TeacherPool:
-        """The teacher's modalities as teachers of their own (:mod:`pkdot.training.alignment`).
+        """Train one aligned teacher for each modality of this teacher (:mod:`pkdot.training.alignment`).
 
         Args:
             clean: the training split without augmentation.
             validation: the split that selects the best epoch.
-            task: what the teachers answer.
+            task: what the teachers predict.
             epochs: the number of epochs of the alignment.
             seed: decides its initial weights and the order of the samples.
         """

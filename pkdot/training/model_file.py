@@ -1,4 +1,4 @@
-"""The file of a trained model: safetensors, with what the model is in the header and in a JSON file beside it."""
+"""The safetensors file of a trained model. Its header, and a JSON file beside it, describe the model."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ def save_model(path: Path, model: nn.Module, metadata: dict[str, Any]) -> None:
 
 
 def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read weights and metadata. Raises ``ValueError`` for a file that is missing, damaged or no model.
+    """Read weights and metadata. Raises ``ValueError`` if the file is missing or damaged, or holds no model.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -70,8 +70,8 @@ def _metadata_digest(metadata: dict[str, Any]) -> str:
 def check_fits(tensors: dict[str, Tensor], kind: type[nn.Module], schema: Schema, config: ModelConfig) -> None:
     """Raise ``ValueError`` unless the weights have the names and shapes of such a model.
 
-    It needs no memory for the model, so call it first: a damaged file could ask for a model of any size. A model that
-    torch cannot build without memory is not checked.
+    Call it before the model is built: a damaged file could ask for a model of any size. The check builds it on the
+    meta device, which takes no RAM; a model that cannot be built there is not checked.
 
     Args:
         tensors: the weights.

@@ -159,11 +159,11 @@ class StudentObjective:
     def balance(self, train: Loader) -> dict[str, float]:
         """Weights ``factor * share * |d task / d embedding| / |d loss / d embedding|``, where the shares sum to 1.
 
-        The gradients are measured on the first batches, before any step. The models are left as they were, with their
-        running statistics and the memories of the losses.
+        The gradients are measured on the first batches, before any step. Afterwards everything is as before: the
+        models, their running statistics, and the losses' buffers.
         """
         if self._teacher is None:
-            raise ValueError("a weight is balanced against a teacher, and there is none.")
+            raise ValueError("a balanced weight needs a teacher, and there is none.")
         shares = self._distillation.shares
         before = {name: value.clone() for name, value in self.trained.state_dict().items()}
         self.trained.train()

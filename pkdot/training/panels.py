@@ -33,7 +33,7 @@ class Block:
 
 
 def blocks_of(names: Sequence[str]) -> list[Block]:
-    """The runs of equal names, in order.
+    """The blocks of equal names that follow each other, in order.
 
     >>> blocks_of(["low", "low", "high"])
     [Block(name='low', rows=2), Block(name='high', rows=1)]
@@ -114,7 +114,7 @@ def _draw_scale(canvas: Image.Image, pen: ImageDraw.ImageDraw, left: int, low: f
 
 
 def _name(pen: ImageDraw.ImageDraw, name: str, place: tuple[float, float], anchor: str, room: float) -> None:
-    """Write a block's name, shortened to the room that it has; without room for three letters, nothing."""
+    """Write a block's name, shortened until it fits; write nothing if not even three letters fit."""
     font = ImageFont.load_default(12)
     short = name
     while short and pen.textlength(short, font=font) > room:

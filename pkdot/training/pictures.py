@@ -1,4 +1,4 @@
-"""Pictures of what is distilled: structure matrices of teacher and student, and the plan between their clouds."""
+"""Pictures of what is distilled: structure matrices of teacher and student, and the transport plan between clouds."""
 
 import numpy as np
 from PIL import Image
@@ -18,7 +18,7 @@ from pkdot.training.run_folder import RunFolder
 from pkdot.transport.divergence import transport_plan
 
 SAMPLES, RANGES = 96, 4
-"""Most samples in a picture, and into how many ranges the targets of a regression are divided."""
+"""Largest number of samples in a picture, and the number of ranges that regression targets are divided into."""
 SCALE = "cosine of centred embeddings"
 
 
@@ -86,7 +86,7 @@ class StructurePictures:
         return draw(structures, self._blocks, low=-1.0, high=1.0, scale=SCALE, caption=self._caption)
 
     def _plan(self, student: Tensor) -> Matrix:
-        """Log10 of the plan's ratio to the uniform plan, which is 0; its largest value is the identity's."""
+        """``log10(plan / uniform plan)``: 0 for the uniform plan, at most ``log10(B)``, which the identity reaches."""
         loss, rows = OTDistillLoss(), len(self._rows)
         topk = loss.settings.topk if self._config.distill.topk == "auto" else self._config.distill.topk
         select = loss.settings.select if self._config.distill.select == "auto" else self._config.distill.select

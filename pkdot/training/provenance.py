@@ -19,7 +19,7 @@ COMMANDS = {TeacherRunConfig: "pkdot-train-teacher", StudentRunConfig: "pkdot-di
 def to_toml(config: TeacherRunConfig | StudentRunConfig) -> str:
     """The config as TOML: ``command`` first, then a table for each group of settings.
 
-    A setting that is None is left out: TOML has no word for it, and None is its default. ``resume`` is left out too.
+    A setting that is None is left out: TOML cannot express None, which is the default. ``resume`` is left out too.
 
     >>> print(to_toml(TeacherRunConfig()).splitlines()[0])
     command = "pkdot-train-teacher"

@@ -55,7 +55,7 @@ def train_and_test(
         train, clean, validation, held_out = study.train(), study.train_clean(), study.validation(), study.test()
         subjects = [record.subject for record in study.records(study.splits.test)]
         for loader in (train, validation):
-            loader.preload()  # finds a sample that cannot be read before the first step
+            loader.preload()  # a sample that cannot be read ends the run before its first step
         torch.manual_seed(config.run.seed)
         trainee = prepare(clean, validation, device)
         fit(trainee, train, config.optim, config.run, place, metadata | trainee.metadata)

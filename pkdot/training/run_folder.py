@@ -19,7 +19,7 @@ from pkdot.training.provenance import to_toml, versions
 log = logging.getLogger(__name__)
 
 LONGEST_NAME = 50
-"""Most characters of a run's name, without its date; a file system allows 255 bytes."""
+"""Longest name of a run, without its date (characters); a file system allows 255 bytes."""
 _LEFT_OUT = re.compile(r"[^\w+.@-]+")
 
 _RESULT = ("kind", "data", "split_digest", "label_digest", "label_share", "primary_metric", "metrics")
@@ -37,12 +37,12 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """All settings of the run, in numbers; ``--recipe`` with this file repeats it."""
+        """All settings of the run, with numbers in place of "auto"; ``--recipe`` with this file repeats the run."""
         return self.path / "config.toml"
 
     @property
     def fingerprint(self) -> Path:
-        """Everything that decides the result: a run is reused or refused by it."""
+        """Everything that decides the result; it tells whether the run can be reused or resumed."""
         return self.path / "fingerprint.json"
 
     @property
@@ -86,7 +86,7 @@ class RunFolder:
         return self.path / "structure.png"
 
     def read_result(self) -> dict[str, Any]:
-        """The content of ``result.json``. Raises ``ValueError`` where it is missing, damaged or something else."""
+        """The content of ``result.json``. Raises ``ValueError`` if it is missing or damaged, or not a result."""
         try:
             result = json.loads(self.result.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:

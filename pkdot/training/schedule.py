@@ -10,13 +10,13 @@ STEPS = 280
 LEAST_EPOCHS, MOST_EPOCHS = 20, 200
 """Limits of ``epochs = "auto"``."""
 LEAST_PATIENCE, PATIENCE_SHARE = 8, 0.4
-"""``patience = "auto"`` is this share of the epochs, but not less than the first number."""
+"""``patience = "auto"`` is ``PATIENCE_SHARE`` of the epochs, but at least ``LEAST_PATIENCE``."""
 
 
 def resolved(optim: OptimConfig, samples: int) -> OptimConfig:
     """The settings with numbers in place of "auto".
 
-    A run writes down the numbers, so that it can be repeated even if "auto" means something else by then.
+    A run records the numbers, so that it can be repeated with a later version, where "auto" may mean other numbers.
 
     Args:
         optim: the settings; numbers stay as they are.

@@ -90,8 +90,8 @@ class Training:
             raise ValueError(f"{diverged}: {error} {advice}") from error
         values = {name: float(value.detach()) for name, value in losses.items()}
         if not math.isfinite(values["loss"]):
-            told = ", ".join(f"{name} = {value}" for name, value in values.items())
-            raise ValueError(f"{diverged}: {told}. {advice}")
+            listed = ", ".join(f"{name} = {value}" for name, value in values.items())
+            raise ValueError(f"{diverged}: {listed}. {advice}")
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)

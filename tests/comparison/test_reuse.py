@@ -153,7 +153,7 @@ def test_a_changed_byte_of_the_data_makes_all_runs_anew(world: Path) -> None:
     array.write_bytes(content)
     assert line_of(config) == (
         f"0 of {len(before)} runs are reused, {len(before)} are new: "
-        "earlier ones have the content of the data, the teacher."
+        "earlier ones have other data, another teacher."
     )
     compare(config, "changed")
     assert len(made(config.out)) == 2 * len(before)

@@ -1,4 +1,4 @@
-"""What a loss between student and teacher is told: of each sample its own row, target, label and teacher's answer."""
+"""What a loss between student and teacher gets for each sample: its row, target, label and the teacher's output."""
 
 from pathlib import Path
 from typing import get_args
@@ -13,7 +13,7 @@ from pkdot.data.study import open_study
 from pkdot.losses.base import Context, DistillationLoss
 from pkdot.model import Output
 from pkdot.tasks import Task
-from pkdot.training.distillation import Distillation, _Told
+from pkdot.training.distillation import Distillation, _Context
 from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.network import Network
 from pkdot.training.student import distill
@@ -26,16 +26,16 @@ CPU = torch.device("cpu")
 
 
 class Curious(DistillationLoss):
-    """A loss that keeps whatever it is told."""
+    """A loss that keeps all that it gets."""
 
     needs = ("index", "target", "labelled", "teacher_prediction")
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[dict[str, Tensor]] = []
+        self.received: list[dict[str, Tensor]] = []
 
     def forward(self, student: Tensor, teacher: Tensor, **context: Tensor) -> Tensor:
-        self.told.append({"student": student, "teacher": teacher, **context})
+        self.received.append({"student": student, "teacher": teacher, **context})
         return (student - teacher).square().mean()
 
 
@@ -56,33 +56,33 @@ def test_each_sample_comes_with_its_own_row_target_label_and_teachers_answer(kin
     for batch in loader_of(dataset, labelled, shuffle=True, seed=2).epoch(1):
         output, known = student(batch.modalities), frozen(batch)
         found = distillation(output, known, batch)
-        told = criterion.told[-1]
+        received = criterion.received[-1]
         numbers = torch.tensor([int(name[1:]) for name in batch.ids])
-        assert torch.equal(told["index"], 5 * numbers + 2)
-        assert torch.equal(told["labelled"], torch.from_numpy(labelled)[numbers])
-        assert torch.equal(told["target"], torch.where(told["labelled"], numbers % 3, 0))
-        assert torch.equal(told["student"], getattr(output, kind.inputs))
-        assert torch.equal(told["teacher"], getattr(known, kind.inputs))
-        assert torch.equal(told["teacher_prediction"], known.prediction)
-        assert torch.equal(found["curious"], (told["student"] - told["teacher"]).square().mean())
+        assert torch.equal(received["index"], 5 * numbers + 2)
+        assert torch.equal(received["labelled"], torch.from_numpy(labelled)[numbers])
+        assert torch.equal(received["target"], torch.where(received["labelled"], numbers % 3, 0))
+        assert torch.equal(received["student"], getattr(output, kind.inputs))
+        assert torch.equal(received["teacher"], getattr(known, kind.inputs))
+        assert torch.equal(received["teacher_prediction"], known.prediction)
+        assert torch.equal(found["curious"], (received["student"] - received["teacher"]).square().mean())
 
 
-def test_every_word_that_a_loss_may_need_can_be_told() -> None:
-    assert {name for name, value in vars(_Told).items() if isinstance(value, property)} == {
+def test_the_context_has_every_argument_that_a_loss_may_need() -> None:
+    assert {name for name, value in vars(_Context).items() if isinstance(value, property)} == {
         *get_args(Context),
         "_aligned",
     }
 
 
-def test_a_regressions_targets_are_told_in_the_heads_units() -> None:
+def test_a_loss_gets_a_regressions_targets_in_the_heads_units() -> None:
     task = Task("regression", ("answer",), center=(3.0,), spread=(2.0,))
     criterion = Curious()
     distillation = Distillation({"curious": criterion}, {"curious": 1.0}, task, rows={"a": 0, "b": 1})
     output = Output(torch.zeros(2, 5), torch.zeros(2, 1))
     labelled = torch.tensor([True, True])
     distillation(output, output, Batch(("b", "a"), {}, {}, torch.tensor([[5.0], [3.0]]), labelled))
-    assert criterion.told[0]["target"].tolist() == [[1.0], [0.0]]
-    assert criterion.told[0]["index"].tolist() == [1, 0]
+    assert criterion.received[0]["target"].tolist() == [[1.0], [0.0]]
+    assert criterion.received[0]["index"].tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(("teacher_input", "augment"), [("clean", True), ("augmented", True), ("augmented", False)])
