@@ -1,12 +1,12 @@
 """Data sets, from the disk to batches.
 
 Reading: ``manifest`` (own data), ``biovid`` and ``affwild2`` read layouts; ``synthetic`` makes the two synthetic sets,
-which the same readers read. ``description``, ``samples``, ``tables``, ``files``, ``media`` and ``disk`` read one thing
-each for them.
+which the same readers read. They build on ``description``, ``samples``, ``tables``, ``files``, ``media`` and ``disk``,
+each of which reads one thing.
 Using: ``study`` splits (``splits``) and labels (``noise``) an open data set and gives its loaders; ``loader`` reads,
 augments (``augment``) and stacks samples into a ``batch``.
-Keeping: ``memory`` holds decoded samples in RAM, ``read_ahead`` fills it once for many runs; ``cache`` is the folder
-on the disk for made data, ``content`` the digest of what a data set consists of.
+Keeping: ``memory`` holds decoded samples in RAM, and ``read_ahead`` fills it once for many runs. ``cache`` is the
+folder on the disk for synthetic data. ``content`` computes the digest of a data set's files.
 """
 
 import difflib

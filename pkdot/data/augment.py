@@ -1,7 +1,7 @@
 """Augmentation: small random changes to a sample that do not change its target.
 
-All random numbers come from the generator that is passed in, so a sample's augmentation depends on its seed only. Sums
-over a tensor are left to numpy: torch splits them among its threads, whose number would change the last bit.
+All random numbers come from the generator that is passed in, so a sample's augmentation depends on its seed only. Numpy
+computes all sums: torch splits a sum among its threads, and the number of threads would change the last bit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ VECTOR_NOISE = 0.25
 
 
 def augment_sample(modalities: Mapping[str, Tensor], schema: Schema, generator: torch.Generator) -> dict[str, Tensor]:
-    """Augment each modality of one sample by its kind; vectors are for :func:`augment_vectors`, batch by batch.
+    """Augment each modality of one sample by its kind, except vectors: :func:`augment_vectors` needs a whole batch.
 
     Args:
         modalities: the sample. Images and videos are uint8 or float in [0, 1].
@@ -55,7 +55,7 @@ def augment_sample(modalities: Mapping[str, Tensor], schema: Schema, generator: 
 
 
 def augment_frames(frames: Tensor, generator: torch.Generator) -> Tensor:
-    """Flip, shift and light a picture or a clip, the same for all its frames, and add noise to each pixel.
+    """Flip, shift and brighten or darken all frames of a picture or clip alike, and add noise to each pixel.
 
     Shapes: ``(C, H, W)`` or ``(C, T, H, W)``, uint8 or float in [0, 1], to float32 in [0, 1] of the same shape.
 
@@ -102,7 +102,7 @@ def augment_vectors(vectors: Tensor, present: Tensor, generators: Sequence[torch
 
     Args:
         vectors: ``(B, d)``.
-        present: ``(B,)`` bool. A missing vector neither changes nor counts.
+        present: ``(B,)`` bool. Missing vectors stay as they are and do not count in the spread.
         generators: one for each sample.
 
     Returns:

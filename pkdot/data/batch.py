@@ -143,7 +143,7 @@ class ReadsTogether(Protocol):
     """
 
     def read_together(self, indices: Sequence[int]) -> dict[str, Tensor] | None:
-        """``(n, *shape)`` for every modality, unchecked; None if these samples have to be read one by one."""
+        """Read ``(n, *shape)`` for every modality, unchecked; None if these samples must be read one by one."""
         ...
 
 
@@ -178,5 +178,5 @@ class Batch:
         return len(self.ids)
 
     def missing(self) -> dict[str, Tensor]:
-        """The masks of the modalities that at least one sample lacks: a model takes them as ``present``."""
+        """The masks to pass to a model as ``present``: those of modalities that at least one sample lacks."""
         return {name: mask for name, mask in self.present.items() if not bool(mask.all())}

@@ -44,10 +44,10 @@ _ROWS = (2800, 2830)
 class BioVid:
     """Clips of people under heat pain: video is prevalent, the biosignals (``physio``) are privileged.
 
-    If ``config.biovid.levels`` is "binary", the task is to classify BL1 against PA4, and clips of other levels are left
-    out; if "ordinal", it is the scale BL1 < PA1 < PA2 < PA3 < PA4. The biosignals are in physical units. The skin
-    conductance is the change since the clip's first second, because its level differs far more between people than
-    it changes within a clip.
+    If ``config.biovid.levels`` is "binary", the task is to classify BL1 against PA4, without the clips of other levels.
+    If it is "ordinal", the task is the scale BL1 < PA1 < PA2 < PA3 < PA4. The biosignals are in physical units. The
+    skin conductance is the change since the clip's first second, because its level differs far more between people
+    than it changes within a clip.
 
     >>> BioVid.open(Path("nowhere"), DataConfig())
     Traceback (most recent call last):
@@ -180,5 +180,5 @@ def _check_rows(rows: Sequence[Row]) -> None:
         if name[1] != cells["subject_name"]:
             raise row.error("subject_name", f"{name[1]}, the subject of sample {cells['sample_name']}")
         if cells["sample_name"] in seen:
-            raise row.error("sample_name", f"every sample once; it stands in line {seen[cells['sample_name']]} too")
+            raise row.error("sample_name", f"every sample once, but it is also in line {seen[cells['sample_name']]}")
         seen[cells["sample_name"]] = row.line

@@ -26,7 +26,7 @@ def default_cache_dir() -> Path:
 def recipe_digest(spec: object, *makers: ModuleType) -> str:
     """Eight hex digits that identify a synthetic set: its spec, and the source of the modules that make it.
 
-    It is part of the folder's name, so that a run never reads data that another version of the code has made.
+    It is part of the folder's name, so a run never reads data from another version of the code.
 
     >>> recipe_digest("40 subjects"), recipe_digest("41 subjects")
     ('e96234d1', '1bb5f4d7')

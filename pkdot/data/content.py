@@ -23,7 +23,7 @@ from pkdot.storage import write_text
 LARGE_BYTES = 2**20
 """Files of this size or more have a digest of their own; smaller ones share one for their folder."""
 SETTLED_AFTER_S = 2.0
-"""A digest is stored if its file has not changed for so long (s): a later change must have another time stamp."""
+"""A digest is stored only if its file is at least this old (s): a later change then gets another time stamp."""
 
 
 @runtime_checkable
@@ -82,7 +82,7 @@ def content_digest(dataset: MultimodalDataset, cache_dir: Path | None = None) ->
 
     The digests of files are stored in the cache folder, by size, inode and time stamps: the second time, files are
     only looked up. For a synthetic set, the generator's version and settings are digested instead of the files. For
-    a reader without ``contents()``, only ids, subjects, targets and shapes are known.
+    a reader without ``contents()``, only ids, subjects, targets and shapes are digested.
 
     Args:
         dataset: the open data set.
@@ -157,7 +157,7 @@ class _KnownDigests:
         return digest
 
     def save(self) -> None:
-        """Store the digests for the next time. If that fails, all files are read again then, so no error is raised."""
+        """Store the digests. If that fails, no error is raised: the next run then reads all files again."""
         if self._current == self._known:
             return
         try:

@@ -21,11 +21,11 @@ OWN_COLUMNS = ("id", "subject", "split")
 """Columns of samples.csv whose meaning is fixed."""
 MOST_CLASSES = 5000
 MOST_MODALITIES = 32
-"""The time of a teacher with cross-attention grows with the square of their number."""
+"""Largest number of modalities: the time of a teacher with cross-attention grows with its square."""
 RATES_HZ = (1e-6, 1e7)
 
 _DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:"[^"\n]*+"|'[^'\n]*+'|[\w-]++)[ \t]*+\.[ \t]*+){50}""")
-"""A key of fifty parts or more: the time that tomllib takes grows with the square of their number."""
+"""A key of fifty parts or more: the time in which tomllib reads it grows with the square of that number."""
 _NAME = f"texts in quotes of at most {LONGEST_NAME} characters in one line"
 
 

@@ -52,7 +52,7 @@ def file_status(path: Path, limit_mb: int | None = None) -> os.stat_result:
 
 
 def something_at(path: Path) -> bool:
-    """Whether anything has this name, also a broken link: an unreadable file must not be taken for a missing one.
+    """Whether anything has this name, even a broken link. An unreadable file must not be taken for a missing one.
 
     >>> something_at(Path("nowhere.csv"))
     False
@@ -214,11 +214,11 @@ class Bounds:
         return path
 
     def outside_place(self, path: Path) -> str | None:
-        """The place that the path leads to if it must not be read; None if it may."""
+        """Where the path leads, if that is outside the folder and must not be read; otherwise None."""
         if self.outside:
             return None
         folder, name = os.path.split(path)
-        # Most files are no links and share their folder with thousands: the folder is resolved once.
+        # Few files are links, and thousands lie in one folder: resolve each folder once.
         place = os.path.join(self._real(folder), name)
         if name == ".." or os.path.islink(place):
             place = os.path.realpath(place)

@@ -26,9 +26,9 @@ LAYOUTS: dict[Kind, str] = {
 """The axes of one sample on the disk, by kind."""
 
 MOST_NUMBERS = 2**26
-"""Most numbers in one sample: 256 MB as float32, and a batch holds dozens of samples."""
+"""Largest number of values in one sample: 256 MB as float32, and a batch holds dozens of samples."""
 MOST_CHANNELS = 2**20
-"""Most channels of a sample: the first layer of a model has weights for each."""
+"""Largest number of channels of a sample: the first layer of a model has weights for each channel."""
 
 _HEADERS = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
 TABLES, SOUNDS, FILMS = (".csv", ".tsv", ".txt"), (".wav", ".flac", ".ogg", ".mp3"), (".mp4", ".avi", ".mkv", ".mov")
@@ -103,7 +103,7 @@ def read_file(
         bounds: where the pictures of a folder may lie; None for anywhere.
 
     Raises:
-        ValueError: naming the file and what was expected.
+        ValueError: the file cannot be read, or has the wrong format or shape; the message names it.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -164,7 +164,7 @@ def check_values(values: Tensor, modality: Modality, where: str) -> None:
     """Check one modality of one sample: its shape, finite numbers, and frames within [0, 1].
 
     Raises:
-        ValueError: beginning with ``where``, which says where the sample comes from.
+        ValueError: one of these is wrong. The message begins with ``where``, the origin of the sample.
 
     Example:
         >>> check_values(torch.tensor([0.0, torch.nan]), Modality("vector", (2,)), "age.npy, row 7")

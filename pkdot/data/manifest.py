@@ -143,7 +143,7 @@ def _locate(name: str, source: Source, bounds: Bounds, rows: Sequence[Row], conf
 
 
 def _file(row: Row, name: str, source: Source, bounds: Bounds) -> Path:
-    """The file or the folder of pictures that a cell names."""
+    """The file, or the folder of pictures, that a cell names."""
     file = bounds.folder / row.cells[name]
     try:
         place = bounds.outside_place(file)

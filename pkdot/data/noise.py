@@ -1,4 +1,4 @@
-"""Label noise: wrong training labels on purpose, to see how a method copes with unreliable annotations."""
+"""Label noise: deliberately wrong training labels, to test how a method copes with unreliable annotations."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -17,9 +17,11 @@ _inherited: dict[tuple[object, ...], SampleMemory] = {}
 def read_ahead(config: DataConfig) -> bool:
     """Read a whole data set into a memory for the processes that will be forked from this one.
 
-    Returns False if the data set is not kept. There are three reasons: all data sets read ahead would take more than
-    ``config.cache_mb`` together; the data set cannot be read (the runs on it report the error); or it lies in arrays
-    that the system keeps in RAM anyway.
+    Returns False if the data set is not kept. This has one of three reasons:
+
+    - all data sets read ahead would together take more than ``config.cache_mb``;
+    - the data set cannot be read (the runs on it report the error);
+    - it lies in arrays, which the system keeps in RAM anyway.
 
     >>> read_ahead(DataConfig(source="./nowhere"))
     False
@@ -50,6 +52,6 @@ def memory_for(config: DataConfig) -> SampleMemory:
 
 
 def _what_is_read(config: DataConfig) -> tuple[object, ...]:
-    """The settings that decide what sample number i is; those of splits and labels do not."""
+    """The settings that decide what a sample contains, without those of splits and labels."""
     biovid = config.biovid
     return config.source, biovid.levels, biovid.part, config.frames, config.image_size, config.cache_dir

@@ -15,7 +15,7 @@ from pkdot.tasks import Task
 SAMPLES_MB = 256
 """Largest samples.csv: millions of samples."""
 FEW_CLASSES = 20
-"""Up to this many classes may be read from a column, however few samples there are."""
+"""A column may always have up to this number of classes, even if there are few samples."""
 
 
 def read_samples(path: Path, columns: Sequence[str]) -> list[Row]:
@@ -104,7 +104,7 @@ def records_of(rows: Sequence[Row], task: Task) -> list[Record]:
 
 
 def classes_in(rows: Sequence[Row], column: str, *, ordered: bool) -> tuple[str, ...]:
-    """The different classes in a column: sorted as numbers if all are numbers, else by the alphabet.
+    """The different classes in a column: in numerical order if all are numbers, otherwise in alphabetical order.
 
     Args:
         rows: the lines of the table.

@@ -53,8 +53,8 @@ def split_dataset(records: Sequence[Record], config: DataConfig) -> Splits:
         config: folds, fold, protocol, val, test and split_seed are used.
 
     Raises:
-        ValueError: there are too few subjects; in the data set's own split a subject is in two splits, or a record
-            has no split or an unknown one; or the protocol is "released" for a data set with a split of its own.
+        ValueError: there are too few subjects, or the data set's own split cannot be used: a subject is in two splits,
+            a record has no split or an unknown one, or the protocol is "released".
 
     Example:
         >>> records = [Record(f"r{i}", f"p{i // 2}", (float(i % 2),)) for i in range(10)]
@@ -125,14 +125,14 @@ def labelled_mask(
     """Choose the records whose label may be used: ``(n,)`` bool.
 
     Outside the training split, every record with a target is chosen. In the training split, a ``share`` of the
-    labelled subjects keep their labels: at least one subject, and somebody of every class if the number allows. The
-    other records stay in training as unlabelled samples.
+    labelled subjects keep their labels: at least one subject, and one of every class if the number allows. The other
+    records stay in training as unlabelled samples.
 
     Args:
         records: of the whole data set.
         splits: of these records.
         share: share of the labelled training subjects (or samples) that keep their label, in (0, 1].
-        seed: decides who keeps a label.
+        seed: decides which subjects or samples keep their labels.
         by: "subject" keeps or drops all labels of a subject together; "sample" draws single samples.
 
     Example:
@@ -217,8 +217,8 @@ def _deal(
 ) -> dict[str, list[str]]:
     """Assign every group to a part, so that each part gets its share of every class, and at least one if possible.
 
-    Iterative stratification over groups (Sechidis, Tsoumakas, Vlahavas 2011): start with the rarest class; each of
-    its groups goes to the part that still wants most groups of that class, the first such part among equals.
+    Iterative stratification over groups (Sechidis, Tsoumakas, Vlahavas 2011). It starts with the rarest class. Each of
+    its groups goes to the part that still lacks most groups of that class; among equal parts, to the first.
 
     Args:
         classes: the classes in each group.

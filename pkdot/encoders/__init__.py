@@ -1,4 +1,4 @@
-"""Encoders, from a batch of samples to a batch of tokens: at least one for each kind of modality, one in a file.
+"""Encoders, from a batch of samples to a batch of tokens: at least one for each kind of modality, each in its file.
 
 ``streams`` encodes several modalities side by side; ``fusion`` turns their streams into one embedding. ``standardise``,
 ``blocks`` and ``features`` are what encoders are made of.

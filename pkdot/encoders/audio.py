@@ -19,8 +19,8 @@ BANDS = 4
 class AudioEncoder(Encoder):
     """A residual 2-D convolutional network on the log-mel spectrogram, with one token for every 0.16 s.
 
-    Each mel band is standardised over the training data, not within a sample: loudness is information, for one about
-    arousal.
+    Each mel band is standardised over the training data, not within a sample: loudness is information, for example
+    about arousal.
 
     Shapes: waveforms ``(B, time)`` to ``(B, L, width)``.
 

@@ -15,9 +15,9 @@ from torch.nn import functional
 WINDOW_S, HOP_S = 0.025, 0.010
 """Length of a window of sound, and the time from one window to the next (seconds)."""
 FLOOR = 1e-6
-"""Power added before the logarithm, which keeps that of silence finite."""
+"""Power added before the logarithm, so that the logarithm of silence is finite."""
 MOST_SAMPLES = 2**16
-"""Most samples in a window: enough for sound of some megahertz."""
+"""Largest number of samples in a window: enough for sound at a rate of some megahertz."""
 
 
 def log_mel(waveform: Tensor, rate_hz: float, *, mels: int = 64) -> Tensor:
@@ -173,7 +173,7 @@ def spectrogram(
 ) -> Tensor:
     """``log(power_spectrogram(signal) + FLOOR)``: ``(*, time)`` to ``(*, bins // 2 + 1, frames)``.
 
-    The published code takes the power itself, in which a few large values hide the others. The logarithm is this
+    The published code takes the power itself, where a few large values hide the others. The logarithm is this
     project's choice.
 
     >>> spectrogram(torch.randn(2, 3, 1536)).shape

@@ -63,11 +63,11 @@ class CrossAttentionFusion(nn.Module):
         c_m = \operatorname{LayerNorm}(\operatorname{mean}_l Z_{ml}), \quad
         g = \operatorname{softmax}(W [c_1; \dots; c_M]), \quad z = \sum_m g_m c_m
 
-    A missing stream is no key of any other and has gate 0. A sample without any stream gets a zero embedding. A
+    No stream attends to a missing stream, whose gate is 0. A sample without any stream gets a zero embedding. A
     single stream only passes through its self-attention block.
 
-    For two streams the gate is the sigmoid gate of PKDOT (arXiv 2401.15489). The released code differs in two ways:
-    it attends from one pooled vector to another, so every attention weight is 1; and its self-attention runs along
+    For two streams the gate is the sigmoid gate of PKDOT (arXiv 2401.15489). The released code differs in two ways.
+    It attends from one pooled vector to another, so every attention weight is 1. And its self-attention runs along
     the batch, so a prediction depends on the other samples. Here both attend over the tokens of one sample, with
     positions, in pre-norm blocks with dropout. Without ``stream_dropout``, the stream that is learned fastest keeps
     the others from being learned at all.

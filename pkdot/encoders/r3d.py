@@ -150,7 +150,7 @@ class R3D18(Encoder):
         """Load torchvision's weights for this architecture from a ``.pt``, ``.pth`` or ``.safetensors`` file.
 
         The classifier ``fc`` is left out. If the video does not have three channels, each channel of the stem gets
-        the mean weights of the three, scaled so that its output keeps its size.
+        the mean weights of the three, scaled so that the size of the stem's output stays the same.
 
         Raises:
             ValueError: the file cannot be read, or its keys or shapes are not those of this architecture.

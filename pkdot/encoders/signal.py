@@ -13,7 +13,7 @@ from pkdot.encoders.standardise import RunningStandardise
 
 DROPOUT = 0.4
 STEM_SAMPLES = 256
-"""About this many time steps of a long signal are left after the stem."""
+"""Approximate number of time steps of a long signal after the stem."""
 
 
 class SignalEncoder(Encoder):
@@ -21,9 +21,8 @@ class SignalEncoder(Encoder):
 
     It reads each channel twice: as it is, and minus its mean over the sample, both standardised. The level of a slow
     sensor such as skin conductance differs far more between people than it changes within a sample, and both matter.
-    A wider or less regularised network learns the people of a small training set by heart. The stride of the stem
-    grows with the sample's length, so that 6 channels x 100 steps and 3 channels x 2816 steps (5.5 s at 512 Hz) cost
-    about the same.
+    A wider or less regularised network memorises the people of a small training set. The stride of the stem grows with
+    the sample's length: 6 channels x 100 steps and 3 channels x 2816 steps (5.5 s at 512 Hz) take about the same time.
 
     Shapes: ``(B, channels, time)`` to ``(B, L, width)``; L is about an eighth of the steps after the stem.
 

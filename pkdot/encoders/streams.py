@@ -33,8 +33,8 @@ class Stream:
 class StreamEncoder(nn.Module):
     """An encoder, followed by the mean over its tokens. It skips the samples that lack the modality.
 
-    They are removed before the encoder runs. Whatever their rows contain, even NaN, reaches neither the output nor
-    the statistics of a normalisation layer.
+    They are removed before the encoder runs. The content of their rows, even NaN, reaches neither the output nor the
+    statistics of a normalisation layer.
 
     >>> from pkdot.data.batch import Modality
     >>> from pkdot.encoders import build_encoder
@@ -49,7 +49,11 @@ class StreamEncoder(nn.Module):
         self.encoder = encoder
 
     def forward(self, x: Tensor, present: Tensor | None = None) -> Stream:
-        """Encode ``(B, *shape)``. Raises ``ValueError`` for any other shape."""
+        """Encode samples ``(B, *shape)`` as a stream; ``present`` is a ``(B,)`` mask, and None means all.
+
+        Raises:
+            ValueError: the samples have another shape than the encoder's modality.
+        """
         shape = self.encoder.modality.shape
         if x.shape[1:] != shape:
             raise ValueError(f"expected samples of shape {shape}, got {tuple(x.shape[1:])}.")
@@ -97,7 +101,7 @@ class StreamEncoders(nn.Module):
                 f"expected some of {', '.join(schema.modalities) or 'none'}."
             )
         self.names = tuple(names)
-        # A list, because the name of a module must not have a dot, and that of a modality may.
+        # A list, because the name of a modality may contain a dot, and the name of a module may not.
         self.encoders = nn.ModuleList(StreamEncoder(encoder_for(schema.modalities[name], config)) for name in names)
 
     def forward(
@@ -124,6 +128,6 @@ class StreamEncoders(nn.Module):
 
 
 def _spread(rows: Tensor, present: Tensor) -> Tensor:
-    """Put the rows of the samples that have the modality back to their places; the other rows are zero."""
+    """Put the rows of the samples that have the modality back in their places; the other rows are zero."""
     whole = rows.new_zeros(len(present), *rows.shape[1:])
     return whole.index_copy(0, present.nonzero().squeeze(1), rows)

@@ -10,7 +10,7 @@ from pkdot.encoders.base import Encoder
 from pkdot.encoders.standardise import RunningStandardise
 
 TOKENS = 4
-"""Tokens for a vector: with a single one, cross-attention would have nothing to choose from."""
+"""Number of tokens for a vector: with a single token, cross-attention would have nothing to choose from."""
 
 
 class VectorEncoder(Encoder):

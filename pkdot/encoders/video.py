@@ -14,7 +14,7 @@ PATCH = 4
 """Side of the patches that a frame is cut into (pixels)."""
 
 MOTION_GAIN = 4.0
-"""Factor for differences from the mean frame, which are about this much smaller than the frames themselves."""
+"""Factor on differences from the mean frame: they are smaller than the frames by about this factor."""
 
 
 class VideoEncoder(Encoder):
@@ -71,7 +71,7 @@ class VideoEncoder(Encoder):
         batch = len(x)
         frames = rearrange(x - 0.5, "batch channels time height width -> (batch time) channels height width")
         patches = rearrange(self.patches(frames), "(batch time) ... -> batch time ...", batch=batch)
-        # The first layer is linear: the motion of its output is its output for the motion, and is smaller.
+        # The first layer is linear, so the mean may be subtracted after it, where the tensors are smaller.
         motion = MOTION_GAIN * (patches - patches.mean(1, keepdim=True))
         both = torch.cat([patches, motion], 2)
         features = self.frames(rearrange(both, "batch time ... -> (batch time) ..."))

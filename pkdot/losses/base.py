@@ -29,7 +29,7 @@ class DistillationLoss(nn.Module):
         inputs: the output that is compared.
         needs: further arguments of ``forward``.
         task: what the predictions must be: ``any``, logits of ``classes``, or ``regression`` outputs.
-        fewest_classes: the loss is undefined, or another loss, for fewer classes.
+        fewest_classes: smallest number of classes; with fewer the loss is undefined or equals another loss.
         temperature_unit: unit of the parameter ``temperature``, if the commands set it: ``--distill.temperature`` in
             units of similarity, ``--distill.kd-temperature`` in units of logits. None: the loss has no temperature, or
             keeps its own default.
@@ -67,7 +67,7 @@ class DistillationLoss(nn.Module):
 
     @classmethod
     def accepted_settings(cls) -> dict[str, Any]:
-        """The keyword parameters of the loss with their defaults, ``inspect.Parameter.empty`` for none."""
+        """The keyword parameters of the loss with their defaults, or ``inspect.Parameter.empty`` without a default."""
         return keywords_of(cls)
 
 
@@ -100,10 +100,10 @@ class GlobalBatchLoss(DistillationLoss, ABC):
 
 
 def declared_by(loss: nn.Module | type[nn.Module]) -> DistillationLoss | type[DistillationLoss]:
-    """Return the loss, or for a plain ``nn.Module`` the base class, whose declarations then hold.
+    """Return the object whose declarations hold: the loss itself, or the base class for a plain ``nn.Module``.
 
     Raises:
-        ValueError: a plain module declares ``inputs`` or ``needs``, which nobody would read.
+        ValueError: a plain module declares ``inputs`` or ``needs``, which would be ignored.
 
     >>> declared_by(nn.Identity).needs
     ()

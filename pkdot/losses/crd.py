@@ -17,7 +17,7 @@ _SMALLEST = 1e-7
 
 
 def crd_loss(student: Tensor, teacher: Tensor, *, samples: int) -> Tensor:
-    r"""Contrast: separate the pair of student and teacher for the same sample from pairs of different samples.
+    r"""Contrastive loss: tell the student-teacher pair of one sample from pairs of different samples.
 
     .. math::
         -\frac1B \sum_i \Big[ \log \frac{p_{i0}}{p_{i0} + K / n} + \sum_{j=1}^K \log \frac{K / n}{p_{ij} + K / n} \Big]
@@ -102,8 +102,8 @@ class CRDLoss(DistillationLoss):
         self.negatives, self.temperature, self.momentum, self.gather = negatives, temperature, momentum, gather
         self.embed_student, self.embed_teacher = nn.Linear(student_width, width), nn.Linear(teacher_width, width)
         spread = 1 / math.sqrt(width / 3)
-        for memory in ("student_memory", "teacher_memory"):
-            self.register_buffer(memory, torch.empty(samples, width).uniform_(-spread, spread))
+        for name in ("student_memory", "teacher_memory"):
+            self.register_buffer(name, torch.empty(samples, width).uniform_(-spread, spread))
         self.register_buffer("normaliser", torch.zeros(2))
 
     def forward(self, student: Tensor, teacher: Tensor, *, index: Tensor, negatives: Tensor | None = None) -> Tensor:
@@ -129,8 +129,8 @@ class CRDLoss(DistillationLoss):
             scores_s = self._scores(own, self.teacher_memory, contrast, 0)
             scores_t = self._scores(other, self.student_memory, contrast, 1)
             loss = crd_loss(scores_s, scores_t, samples=samples)
-            self._remember(self.student_memory, own, index)
-            self._remember(self.teacher_memory, other, index)
+            self._update(self.student_memory, own, index)
+            self._update(self.teacher_memory, other, index)
         return loss
 
     def _embed(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,13 +139,13 @@ class CRDLoss(DistillationLoss):
         other = self.embed_teacher(teacher.detach().to(dtype))
         return unit_rows(check_value(own, student=student)), unit_rows(check_value(other, teacher=teacher))
 
-    def _scores(self, embedded: Tensor, memory: Tensor, contrast: Tensor, which: int) -> Tensor:
-        # All products, then a selection: fewer numbers than the selected vectors would be.
-        scores = ((embedded @ memory.clone().mT).gather(-1, contrast) / self.temperature).exp()
+    def _scores(self, embedded: Tensor, stored: Tensor, contrast: Tensor, which: int) -> Tensor:
+        # Compute all products, then select some: gathering the vectors themselves would take more space.
+        scores = ((embedded @ stored.clone().mT).gather(-1, contrast) / self.temperature).exp()
         if scores.numel() and not bool(self.normaliser[which] > 0):
-            self.normaliser[which] = scores.detach().mean() * len(memory)
+            self.normaliser[which] = scores.detach().mean() * len(stored)
         return scores / self.normaliser[which].clone()
 
     @torch.no_grad()
-    def _remember(self, memory: Tensor, embedded: Tensor, index: Tensor) -> None:
-        memory[index] = functional.normalize(self.momentum * memory[index] + (1 - self.momentum) * embedded, dim=-1)
+    def _update(self, stored: Tensor, embedded: Tensor, index: Tensor) -> None:
+        stored[index] = functional.normalize(self.momentum * stored[index] + (1 - self.momentum) * embedded, dim=-1)

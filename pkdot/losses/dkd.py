@@ -27,8 +27,8 @@ def dkd_loss(
     with :math:`b = (p_y, 1 - p_y)` and :math:`r` the softened probabilities of the other classes, scaled to sum to 1.
     Zhao et al., CVPR 2022 (arXiv 2203.08679), with the defaults of its authors for CIFAR-100. They also raise the
     weight during the first 20 epochs; here this is up to the caller. Use it with many classes, where a confident
-    teacher says little about the others in plain distillation. With two classes it is :func:`pkdot.losses.kd_loss`
-    under another name, and raises.
+    teacher says little about the others in plain distillation. With two classes it equals
+    :func:`pkdot.losses.kd_loss`, so it raises ``ValueError``.
 
     Args:
         student: ``(B, C)`` logits, which get the gradient; C >= 3.

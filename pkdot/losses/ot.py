@@ -43,8 +43,8 @@ class OTSettings:
             self term only. This saves a third of the work and gives the same gradient; the value differs by a constant
             that depends on the teacher. For ``anchors``, ``student`` means True.
         tol: L1 marginal error at which a transport problem counts as solved.
-        backend: who solves the transport problems, see :func:`pkdot.transport.divergence.sinkhorn_divergence`.
-            Problems over anchors are solved by ``torch``; ``mse`` and ``kl`` have no solver.
+        backend: solver of the transport problems, see :func:`pkdot.transport.divergence.sinkhorn_divergence`.
+            ``torch`` solves problems over anchors; ``mse`` and ``kl`` need no solver.
 
     Raises:
         ValueError: a setting is unknown or out of range, or the backend cannot solve this kind of problem.
@@ -161,7 +161,7 @@ def _matched(student: Tensor, teacher: Tensor, settings: OTSettings) -> Tensor:
 
 def _transport_between_rows(kept: AnchorSimilarities, settings: OTSettings) -> Tensor:
     """One problem per batch: ``(*)``."""
-    # The teacher's self term has no gradient. If nobody asks for its value, 0 stands in for it.
+    # The teacher's self term has no gradient. If its value is not needed, 0 replaces it.
     no_self_term = kept.teacher.new_zeros(kept.teacher.shape[:-2]) if settings.debias == "student" else None
     return sinkhorn_divergence(
         kept.student,

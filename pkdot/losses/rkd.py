@@ -14,7 +14,7 @@ from pkdot.precision import half_range, in_range, power_of_two, smallest_size
 from pkdot.structure import row_blocks
 
 _BLOCK_ENTRIES = 2**18
-"""Cosines that are held at once; they fit in L2 of a processor core."""
+"""Number of cosines that are held at once; they fit into the L2 cache of a processor core."""
 _EQUAL = 1e-18
 """Samples count as equal below this distance, relative to the extent of the batch. Its square does not underflow."""
 
@@ -109,7 +109,7 @@ class _AngleDifference(torch.autograd.Function):
 
 
 def _extent(z: Tensor) -> Tensor:
-    """``(*, 1, 1)``, half of how far apart samples are along one coordinate; distances and angles see no scale."""
+    """``(*, 1, 1)``: half the widest range of a coordinate, the scale that distances and angles do not depend on."""
     return half_range(z, -2).amax(-1, keepdim=True)
 
 

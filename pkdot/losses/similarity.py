@@ -175,7 +175,7 @@ def _similarity_rows(z: Tensor) -> Tensor:
     size = z.detach().abs().amax((-2, -1), keepdim=True)
     z = in_range(z, size)
     products = z @ z.mT
-    # The gradient of a row is inverse to this size, which must not be too small.
+    # The gradient of a row grows as the row gets shorter: rows that are too short count as zero.
     left = products.detach().abs().amax(-1, keepdim=True) * size.clamp(max=1.0)
     return unit_rows(products.where(left > smallest_size(z.dtype), 0.0))
 

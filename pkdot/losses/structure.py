@@ -64,8 +64,8 @@ def structure_kl_loss(
         p_i = \mathrm{softmax}_{j \in A_i}(S_{ij} / \tau)
 
     The relational form of knowledge distillation (Passalis and Tefas, ECCV 2018, with a softmax instead of their
-    kernel). A sample is not its own anchor. It is the rival that OT between the same distributions has to beat; the
-    comparison is in ``benchmarks/results/methods.md``. Use it where the pairs are trusted.
+    kernel). A sample is not its own anchor. OT between the same distributions has to beat this loss;
+    ``benchmarks/results/methods.md`` compares them. Use it where the pairs are trusted.
 
     Args:
         student: ``(*, B, ds)`` embeddings, which get the gradient.

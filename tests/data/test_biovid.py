@@ -229,7 +229,7 @@ def test_an_empty_frame_folder_is_named(root):
         (break_cell(3, 5, "somebody-PA4-001"), r"line 3, field sample_name: got 'somebody-PA4-001'"),
         (break_cell(3, 1, "071309_w_21"), r"line 3, field subject_name: got '071309_w_21', expected"),
         (break_cell(1, 5, "name"), r"samples.csv, line 1: no column 'sample_name'"),
-        (lambda lines: lines.append(lines[1]), r"line 12, field sample_name: .* it stands in line 2 too"),
+        (lambda lines: lines.append(lines[1]), r"line 12, field sample_name: .* it is also in line 2"),
         (lambda lines: lines.__setitem__(2, "1\t2"), r"samples.csv, line 3: got 2 cells, expected 6"),
         (lambda lines: lines.__delitem__(slice(1, None)), r"samples.csv has no sample of the classes BL1, PA4"),
     ],
