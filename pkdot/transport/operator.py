@@ -156,7 +156,8 @@ def _solve_histograms(
         centred(potential, weight) if want else weight.new_empty(0)
         for want, potential, weight in zip(wanted[1:], (f, g), (a, b), strict=True)
     ]
-    return [(a * f).sum(-1) + (b * g).sum(-1), error, iterations, cost.new_empty(0), *gradients]
+    value = (a * f).sum(-1) + (b * g).sum(-1)
+    return [value, error.to(value.dtype), iterations, cost.new_empty(0), *gradients]
 
 
 def _operator(name: str, solver: Callable[..., list[Tensor]], schema: str) -> Any:

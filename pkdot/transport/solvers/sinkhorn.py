@@ -15,16 +15,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pkdot.transport.constants import COOLING, MARGIN, NEWTON_MARGIN, SMALL
+from pkdot.transport.constants import COOLING, MARGIN, NEWTON_MARGIN, SINGLE_TOL, SMALL
 from pkdot.transport.problem import Goal, Potentials
 from pkdot.transport.solvers.matrix import MatrixProblems
 from pkdot.transport.solvers.newton import newton_steps
 from pkdot.transport.solvers.sweeps import annealed, iterate
 
 _Steps = Callable[[MatrixProblems, Tensor, Goal], Potentials]
-# At each temperature of the annealing: most iterations, and the marginal error at which the next one follows.
-_COARSE_ITERATIONS, _COARSE_TOL = 20, 0.1
-_NEAR = 1e-3  # a start with this marginal error is kept
+# Most iterations at each temperature of the annealing, and marginal errors: of its end, and of a start that is kept.
+_COARSE_ITERATIONS, _COARSE_TOL, _NEAR = 20, 0.1, 1e-3
 
 
 def solve(
@@ -50,12 +49,16 @@ def solve(
         symmetric: ``b`` is ``a``, and the cost is symmetric and zero on the diagonal.
         common_support: ``a`` and ``b`` are histograms on the same points, between which the cost is symmetric.
     """
-    small, cost = is_small(*cost.shape[-2:]), cost / goal.eps
+    small, dtype, cost = is_small(*cost.shape[-2:]), cost.dtype, cost / goal.eps
     goal = goal._replace(tol=goal.tol / (NEWTON_MARGIN if small else MARGIN))
+    # Large matrices are as fast as they are read: in single precision, where that is exact enough.
+    rounding = torch.finfo(torch.float32).eps
+    if not small and len(cost) == len(a) and max(SINGLE_TOL, rounding * float(cost.max())) <= goal.tol:
+        cost, a, b = cost.float(), a.float(), b.float()
     steps = newton_steps if small and goal.balanced else _swept
     problems = MatrixProblems(cost, a, b)
     found = _relaxed(problems, goal) if symmetric else _annealed(steps, problems, goal, common_support)
-    return found._replace(f=found.f * goal.eps, g=found.g * goal.eps)
+    return found._replace(f=found.f.to(dtype) * goal.eps, g=found.g.to(dtype) * goal.eps)
 
 
 def is_small(n: int, m: int) -> bool:
@@ -88,7 +91,9 @@ def _annealed(steps: _Steps, problems: MatrixProblems, goal: Goal, common_suppor
 
 
 def _swept(problems: MatrixProblems, g: Tensor, goal: Goal) -> Potentials:
-    return iterate(problems, g, problems.b, goal)
+    whole = MatrixProblems(problems.cost, problems.a, problems.b)
+    found = iterate(problems, g, problems.b, goal)
+    return found._replace(g=goal.damping * whole.over_rows(found.f))  # the later g starts the next temperature better
 
 
 def _relaxed(problems: MatrixProblems, goal: Goal) -> Potentials:
