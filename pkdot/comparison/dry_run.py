@@ -57,7 +57,7 @@ def _estimate(runs: Sequence[Run], waiting: Sequence[Run], jobs: int) -> str:
     known = [median(paces[_kind(run)]) for run in waiting if _kind(run) in paces]
     unknown = list(dict.fromkeys(_told(_kind(run)) for run in waiting if _kind(run) not in paces))
     parts = [f"about {max(1, round(sum(known) / jobs / 60))} minutes with {jobs} at a time"] if known else []
-    parts += [f"nothing is known yet of {', '.join(unknown)}"] if unknown else []
+    parts += [f"unknown yet for {', '.join(unknown)}"] if unknown else []
     return f"time: {'; '.join(parts)}"
 
 

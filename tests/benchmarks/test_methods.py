@@ -136,7 +136,7 @@ def call(monkeypatch: pytest.MonkeyPatch, work: Path, *words: str) -> int:
     return code
 
 
-def test_a_folder_that_lacks_recorded_runs_leaves_the_document_alone(
+def test_without_all_recorded_runs_the_committed_pages_stay(
     published: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

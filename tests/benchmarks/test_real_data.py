@@ -19,7 +19,7 @@ def test_windows_follow_each_other_and_the_rest_is_dropped() -> None:
     assert real_data.windows(recording, 8).shape == (0, 2, 8)
 
 
-def test_the_watch_manifest_opens_with_a_window_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_watch_manifest_has_a_line_for_each_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recordings = {
         "X": [np.random.default_rng(i).normal(size=(250, 6)) for i in range(6)],
         "y": np.array([0, 1, 0, 1, 0, 1]),
@@ -81,7 +81,7 @@ def test_a_stroke_is_cut_into_its_beginning_and_its_end(tmp_path: Path, keel: Pa
     assert [record.target for record in manifest.records] == [(0.0,), (1.0,), (2.0,)] * 2
 
 
-def test_soil_is_that_part_of_the_pixels_whose_levels_are_ordered(tmp_path: Path, keel: Path) -> None:
+def test_soil_is_the_part_of_the_pixels_with_ordered_levels(tmp_path: Path, keel: Path) -> None:
     kinds = "1234577"
     lines = [", ".join(str(36 * row + column) for column in range(36)) + f",{kind}" for row, kind in enumerate(kinds)]
     (keel / "satimage.dat").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -105,7 +105,7 @@ def test_another_file_is_not_unpickled(tmp_path: Path) -> None:
         real_data.read_watch_recordings(path)
 
 
-def test_an_absent_package_is_one_line(
+def test_a_missing_package_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(real_data, "find_spec", lambda name: None)

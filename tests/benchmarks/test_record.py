@@ -65,7 +65,7 @@ def test_a_record_of_the_same_scores_stays_as_it_is(run: CompareConfig, tmp_path
     assert recorded.read_bytes() == (run.out / "scores.csv").read_bytes()
 
 
-def test_a_cell_of_which_a_run_is_not_recorded_is_run_anew(run: CompareConfig, tmp_path: Path) -> None:
+def test_a_cell_with_an_unrecorded_run_is_trained_again(run: CompareConfig, tmp_path: Path) -> None:
     lines = (run.out / "scores.csv").read_text().splitlines()
     short = tmp_path / "scores.csv"
     short.write_text("\n".join(line for line in lines if ",kd,0,1," not in line))
@@ -75,7 +75,7 @@ def test_a_cell_of_which_a_run_is_not_recorded_is_run_anew(run: CompareConfig, t
     assert all(to_choose(block) for block in plan.blocks)
 
 
-def test_runs_that_are_there_win_over_the_record(run: CompareConfig, tmp_path: Path) -> None:
+def test_existing_runs_win_over_the_record(run: CompareConfig, tmp_path: Path) -> None:
     plan = plan_of(replace(run, out=tmp_path / "again"))
     begun = next(own for block in plan.blocks for own in block.testing({}) if own.cell.seed == 1)
     begun.folder.mkdir(parents=True)
@@ -83,7 +83,7 @@ def test_runs_that_are_there_win_over_the_record(run: CompareConfig, tmp_path: P
     assert {score.seed for score in scored(plan)} == {0}
 
 
-def test_without_a_record_everything_is_run(run: CompareConfig, tmp_path: Path) -> None:
+def test_without_a_record_everything_is_trained(run: CompareConfig, tmp_path: Path) -> None:
     plan = plan_of(replace(run, out=tmp_path / "again"))
     assert record.lay_out(plan, tmp_path / "none.csv", tmp_path / "none.json") == 0
     assert scored(plan) == []

@@ -76,7 +76,7 @@ def test_the_factor_with_the_best_mean_validation_score_is_chosen(tuned: Plan, b
     assert choose(tuned, validation) == best
 
 
-def test_the_test_split_has_no_say(tuned: Plan) -> None:
+def test_the_test_split_does_not_influence_the_choice(tuned: Plan) -> None:
     validation = {0.1: [0.5] * 3, 1.0: [0.6] * 3, 5.0: [0.4] * 3}
     assert choose(tuned, validation, test={0.1: 0.9, 1.0: 0.1, 5.0: 1.0}) == 1.0
 
@@ -85,7 +85,7 @@ def test_a_negative_score_is_better_than_a_more_negative_one(tuned: Plan) -> Non
     assert choose(tuned, {0.1: [-0.3] * 3, 1.0: [-0.2] * 3, 5.0: [-0.1] * 3}) == 5.0
 
 
-def test_among_equals_the_smaller_factor_is_chosen(tuned: Plan) -> None:
+def test_of_equal_factors_the_smaller_is_chosen(tuned: Plan) -> None:
     assert choose(tuned, {0.1: [0.2] * 3, 1.0: [0.6] * 3, 5.0: [0.6] * 3}) == 1.0
 
 
@@ -93,7 +93,7 @@ def test_a_factor_with_a_run_without_a_score_is_not_chosen(tuned: Plan) -> None:
     assert choose(tuned, {0.1: [0.2] * 3, 1.0: [0.9, math.nan, 0.9], 5.0: [0.3] * 3}) == 5.0
 
 
-def test_the_chosen_factor_is_that_of_the_tested_runs_and_of_no_others(tuned: Plan) -> None:
+def test_only_tested_runs_get_the_chosen_factor(tuned: Plan) -> None:
     runs = tuned.block("toy", "all labels").testing({"kd": 5.0})
     balances = {run.entry: run.config.distill.balance for run in runs if not run.is_teacher}  # type: ignore[union-attr]
     assert balances.pop("kd") == 5.0
@@ -115,7 +115,7 @@ def drawn(run: Run) -> set[int]:
 @pytest.mark.parametrize(
     ("first_seed", "seeds", "tune_seeds"), [(0, 5, 2), (0, 1, 9), (7, 6, 3), (99_996, 4, 5), (50_000, 2, 1)]
 )
-def test_no_seed_serves_both_to_choose_and_to_test(
+def test_seeds_that_choose_weights_are_never_tested(
     tmp_path: Path, folds: int | str, first_seed: int, seeds: int, tune_seeds: int
 ) -> None:
     plan = plan_of(tmp_path, first_seed=first_seed, seeds=seeds, tune_seeds=tune_seeds)
@@ -135,12 +135,12 @@ def test_no_seed_serves_both_to_choose_and_to_test(
 
 
 @pytest.mark.parametrize(("first_seed", "seeds"), [(0, 100_001), (100_000, 1), (99_999, 2)])
-def test_seeds_that_reach_those_of_the_choice_are_refused(first_seed: int, seeds: int) -> None:
+def test_seeds_that_overlap_with_the_tuning_seeds_are_refused(first_seed: int, seeds: int) -> None:
     with pytest.raises(ValueError, match="seed"):
         CompareConfig(first_seed=first_seed, seeds=seeds)
 
 
-def test_a_data_sets_own_seeds_that_reach_those_of_the_choice_are_refused(tmp_path: Path) -> None:
+def test_a_data_sets_own_seeds_that_overlap_with_the_tuning_seeds_are_refused(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, first_seed=99_999, seeds=1)
     grid = replace(plan.grid, seeds={"toy": 2})
     with pytest.raises(ValueError, match=r"sets\.toy\.seeds 2"):

@@ -83,7 +83,7 @@ def test_a_stage_alone_is_one_array(executors: list[Executor], tmp_path: Path, s
     assert executors[0].parameters["cpus_per_task"] == 1
 
 
-def test_failed_jobs_are_told_and_nothing_stands_on_them(
+def test_failed_jobs_are_reported_and_stop_the_next_stage(
     executors: list[Executor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Executor, "failing", ("2/3", "3/3"))
@@ -98,7 +98,7 @@ def test_an_unknown_option_is_named(executors: list[Executor], tmp_path: Path) -
     assert not executors[0].arrays
 
 
-def test_without_submitit_a_line_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_submitit_the_error_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(ValueError, match=r"needs submitit; pip install 'pkdot\[cluster\]'"):
         run_on_cluster(config_of(tmp_path))

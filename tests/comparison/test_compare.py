@@ -89,7 +89,7 @@ def test_finished_runs_are_not_repeated(finished: tuple[CompareConfig, Path]) ->
     assert results(config.out) == before
 
 
-def test_a_run_that_is_missing_is_made_and_no_other(finished: tuple[CompareConfig, Path]) -> None:
+def test_only_the_missing_run_is_trained(finished: tuple[CompareConfig, Path]) -> None:
     config, _ = finished
     before = results(config.out)
     lost = sorted(path for path in before if "/test/" in str(path) and path.parent.parent.name == "ot")[0]
@@ -126,7 +126,7 @@ def test_students_weights_are_deleted_and_teachers_kept(finished: tuple[CompareC
     assert not list(config.out.rglob("last.pt"))
 
 
-def test_a_grid_that_was_killed_goes_on_and_repeats_nothing(vectors: Path, tmp_path: Path) -> None:
+def test_a_killed_comparison_is_resumed_without_repeating_runs(vectors: Path, tmp_path: Path) -> None:
     words = ["--data", str(vectors), "--methods", "ot", "--epochs", "2", "--batch-size", "16", "--seeds", "3"]
     words += ["--tune-seeds", "0", "--jobs", "1", "--out", str(tmp_path / "out")]
     code = "import sys; from pkdot.cli.compare import main; sys.exit(main())"
@@ -161,7 +161,7 @@ def test_jobs_fill_the_cores_unless_a_number_or_cuda_is_asked_for(monkeypatch: p
     assert jobs_at_a_time(CompareConfig(device="cuda:1")) == 1
 
 
-def test_leaving_one_subject_out_has_a_fold_for_each(vectors: Path, tmp_path: Path) -> None:
+def test_leaving_one_subject_out_makes_a_fold_for_each_subject(vectors: Path, tmp_path: Path) -> None:
     config = config_of(vectors, tmp_path, folds="loso")
     runs = runs_of(config)
     assert len({run.cell.fold for run in runs}) == 12
@@ -171,13 +171,13 @@ def test_leaving_one_subject_out_has_a_fold_for_each(vectors: Path, tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
-def test_seeds_split_anew_and_all_entries_of_a_seed_alike(vectors: Path, tmp_path: Path) -> None:
+def test_each_seed_has_its_own_split_for_all_entries(vectors: Path, tmp_path: Path) -> None:
     config = config_of(vectors, tmp_path)
     runs = runs_of(config)
     assert {(run.cell.seed, run.config.data.split_seed, run.config.run.seed) for run in runs} == {(0, 0, 0), (1, 1, 1)}
 
 
-def test_folds_have_seeds_of_their_own_and_all_entries_of_a_fold_alike(vectors: Path, tmp_path: Path) -> None:
+def test_each_fold_has_its_own_seed_for_all_entries(vectors: Path, tmp_path: Path) -> None:
     config = replace(config_of(vectors, tmp_path), folds=3)
     found: dict[tuple[int, int], set[tuple[int | None, int, int]]] = {}
     for run in runs_of(config):
@@ -188,7 +188,7 @@ def test_folds_have_seeds_of_their_own_and_all_entries_of_a_fold_alike(vectors: 
 
 
 @pytest.mark.parametrize(("teacher", "folders"), [("concat", 1), ("cross-attention", 2)])
-def test_runs_that_are_the_same_are_made_once(vectors: Path, tmp_path: Path, teacher: str, folders: int) -> None:
+def test_equal_runs_are_trained_once(vectors: Path, tmp_path: Path, teacher: str, folders: int) -> None:
     grid = f'sets.toy = {{ data.source = "{vectors}", model.teacher = "{teacher}" }}\nentries.ot = {{}}\n'
     plan = plan_of(tmp_path, grid, seeds=1, tune_seeds=0)
     runs = plan.block("toy", "all labels").testing({})
@@ -201,7 +201,7 @@ def test_runs_that_are_the_same_are_made_once(vectors: Path, tmp_path: Path, tea
     assert aliases(runs) == ({("self-training", "kd from prevalent teacher"): ["toy"]} if folders == 1 else {})
 
 
-def test_methods_that_do_not_fit_are_left_out_and_named(tmp_path: Path) -> None:
+def test_methods_that_do_not_fit_the_task_are_left_out_with_a_reason(tmp_path: Path) -> None:
     data = write_vectors(tmp_path / "value", task="regression")
     config = replace(config_of(data, tmp_path / "out"), methods=("kd", "ccc"))
     plan = Plan(grid_of(config), config)
@@ -211,7 +211,7 @@ def test_methods_that_do_not_fit_are_left_out_and_named(tmp_path: Path) -> None:
     assert methods["self-training"] == "mse"
 
 
-def test_a_failed_run_is_told_and_the_others_are_made(
+def test_a_failed_run_is_reported_and_the_others_are_trained(
     vectors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     grid = tmp_path / "grid.toml"
@@ -264,7 +264,7 @@ def test_a_grid_file_that_cannot_be_read_is_named(tmp_path: Path, text: str, mes
         read_grid(path)
 
 
-def test_settings_of_the_set_give_way_to_those_of_the_regime_and_the_entry(tmp_path: Path) -> None:
+def test_settings_of_regime_and_entry_win_over_those_of_the_set(tmp_path: Path) -> None:
     path = tmp_path / "grid.toml"
     path.write_text(
         """

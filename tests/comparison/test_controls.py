@@ -55,7 +55,7 @@ def test_every_block_has_every_control(cell: dict[str, Run]) -> None:
     assert cell.keys() == {"teacher", "self teacher", "prevalent teacher", "kd", "ot"} | controls
 
 
-def test_one_teacher_sees_the_privileged_modality_and_the_controls_teachers_do_not(cell: dict[str, Run]) -> None:
+def test_only_the_teacher_sees_the_privileged_modality_and_the_controls_teachers_do_not(cell: dict[str, Run]) -> None:
     kinds = {name: teacher(cell[name]) for name in ("teacher", "prevalent teacher", "self teacher")}
     assert {name: config.privileged for name, config in kinds.items()} == {
         "teacher": True,
@@ -84,7 +84,7 @@ def test_each_student_learns_from_its_own_teacher(cell: dict[str, Run], entry: s
     assert method == {"none": "none", "all labels": "none", "ot": "ot"}.get(entry, "kd")
 
 
-def test_students_differ_in_what_they_learn_from_and_in_nothing_else(cell: dict[str, Run]) -> None:
+def test_students_differ_only_in_what_they_learn_from(cell: dict[str, Run]) -> None:
     plain = student(cell["none"])
     assert (plain.data.labels, plain.data.label_noise, plain.data.split_seed, plain.run.seed) == (0.4, 0.2, 1, 1)
     for name in ("kd", "ot", "self-training", "kd from prevalent teacher", "all labels"):
@@ -96,7 +96,7 @@ def test_students_differ_in_what_they_learn_from_and_in_nothing_else(cell: dict[
         assert (config.model, config.optim, config.run) == (plain.model, plain.optim, plain.run)
 
 
-def test_a_regimes_teacher_settings_are_those_of_all_teachers_and_of_no_student(cell: dict[str, Run]) -> None:
+def test_a_regimes_teacher_settings_apply_to_all_teachers_and_to_no_student(cell: dict[str, Run]) -> None:
     labels = {name: run.config.data.labels for name, run in cell.items()}
     assert {labels[name] for name in ("teacher", "prevalent teacher", "self teacher")} == {0.8}
     assert {labels[name] for name in ("none", "kd", "ot", "self-training")} == {0.4}

@@ -51,16 +51,16 @@ def test_a_large_plan_is_counted_and_its_first_runs_are_named(config: CompareCon
     assert folders == [*(str(run.folder) for run in runs[:SHOWN]), f"{len(runs) - SHOWN} more"]
     assert told[-2:] == [
         f"together: {len(runs)} runs, 0 of them done",
-        "time: nothing is known yet of teachers on toy, students on toy",
+        "time: unknown yet for teachers on toy, students on toy",
     ]
 
 
-def test_what_is_left_is_estimated_at_the_pace_of_what_is_done(config: CompareConfig) -> None:
+def test_the_remaining_time_is_estimated_from_finished_runs(config: CompareConfig) -> None:
     runs = runs_of(config)
     teachers, students = ([run for run in runs if run.is_teacher is is_teacher] for is_teacher in (True, False))
     for seconds, run in zip((60, 9000, 120), teachers, strict=False):  # one was stopped for a while
         finish(run, seconds)
-    assert "nothing is known yet of students on toy" in dry_run(config)
+    assert "unknown yet for students on toy" in dry_run(config)
     finish(students[0], 300)
     minutes = round(((len(teachers) - 3) * 120 + (len(students) - 1) * 300) / 2 / 60)
     told = dry_run(config).splitlines()
@@ -70,14 +70,14 @@ def test_what_is_left_is_estimated_at_the_pace_of_what_is_done(config: CompareCo
     ]
 
 
-def test_a_copy_that_has_lost_its_times_tells_nothing(config: CompareConfig) -> None:
+def test_runs_without_file_times_are_left_out_of_the_estimate(config: CompareConfig) -> None:
     runs = runs_of(config)
     finish(next(run for run in runs if run.is_teacher), 0)
     finish(next(run for run in runs if not run.is_teacher), 60)
-    assert dry_run(config).splitlines()[-1].endswith("; nothing is known yet of teachers on toy")
+    assert dry_run(config).splitlines()[-1].endswith("; unknown yet for teachers on toy")
 
 
-def test_a_finished_plan_has_nothing_left(config: CompareConfig) -> None:
+def test_a_finished_plan_has_nothing_to_do(config: CompareConfig) -> None:
     runs = runs_of(config)
     for run in runs:
         finish(run, 60)
@@ -93,7 +93,7 @@ def test_a_finished_plan_has_nothing_left(config: CompareConfig) -> None:
         ("jobs", 4096, "threads .* is outside"),
     ],
 )
-def test_what_no_run_could_be_made_with_is_refused_before_the_first(
+def test_unusable_settings_are_refused_before_the_first_run(
     config: CompareConfig, name: str, value: object, told: str
 ) -> None:
     setattr(config, name, value)
@@ -102,7 +102,7 @@ def test_what_no_run_could_be_made_with_is_refused_before_the_first(
     assert list(config.out.iterdir()) == []
 
 
-def test_a_comparison_is_one_process(config: CompareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comparison_refuses_torchrun(config: CompareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="torchrun started 2 processes"):
         compare(config, "")

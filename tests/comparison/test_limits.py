@@ -36,11 +36,11 @@ def test_factors_and_shares_outside_their_limits_are_refused(settings: dict[str,
 
 
 @pytest.mark.parametrize(("shard", "part"), [("1/1", (0, 1)), ("1/3", (0, 3)), ("3/3", (2, 3)), ("10/12", (9, 12))])
-def test_a_shard_is_a_part_of_so_many(shard: str, part: tuple[int, int]) -> None:
+def test_a_shard_is_read_as_part_and_number_of_parts(shard: str, part: tuple[int, int]) -> None:
     assert CompareConfig(shard=shard).part() == part
 
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "1/", "/3", "a/b", "1/0", "-1/3", "1.0/3"])
-def test_a_shard_that_is_none_is_refused(shard: str) -> None:
+def test_an_impossible_shard_is_refused(shard: str) -> None:
     with pytest.raises(ValueError, match="expected i/N"):
         CompareConfig(shard=shard)

@@ -28,7 +28,7 @@ print(len(memory_for(DataConfig(source=sys.argv[1]))))
 """
 
 
-def test_the_server_of_processes_reads_what_it_is_told(tmp_path: Path) -> None:
+def test_the_server_of_processes_reads_the_data_in_its_environment(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros(3, np.float32))
     (tmp_path / "samples.csv").write_text("id,subject,score,signal\na,anna,1,a.npy\nb,bert,2,a.npy\n")
     (tmp_path / "dataset.toml").write_text(TOML)

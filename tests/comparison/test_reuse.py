@@ -68,7 +68,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_same_again_makes_nothing(finished: Path) -> None:
+def test_the_same_command_again_trains_nothing(finished: Path) -> None:
     before, config = made(finished / "out"), config_of(finished)
     count = len(planned(Plan(grid_of(config), config))["test"])
     assert f"{count} of {count} runs are reused, 0 are new." == line_of(replace(config, stage="test"))
@@ -76,7 +76,7 @@ def test_the_same_again_makes_nothing(finished: Path) -> None:
     assert new_entries(before, config.out) == []
 
 
-def test_another_number_of_epochs_makes_all_runs_anew_and_reports_them_alone(finished: Path) -> None:
+def test_other_epochs_retrain_all_runs_and_report_only_those(finished: Path) -> None:
     before, config = made(finished / "out"), config_of(finished)
     text = config.grid.read_text().replace("epochs = 1", "epochs = 2")  # type: ignore[union-attr]
     (finished / "grid.toml").write_text(text)
@@ -96,14 +96,14 @@ def test_another_number_of_epochs_makes_all_runs_anew_and_reports_them_alone(fin
     assert {len(row) for row in rows} == {2}
 
 
-def test_a_setting_of_one_entry_makes_its_runs_anew_and_no_others(finished: Path) -> None:
+def test_another_setting_of_an_entry_retrains_only_its_runs(finished: Path) -> None:
     before, config = made(finished / "out"), config_of(finished, weight=0.7)
     assert "1 are new: earlier ones have distill.weight 0.5 instead of 0.7." in line_of(config)
     compare(config, "another weight")
     assert new_entries(before, config.out) == ["test/hint"]
 
 
-def test_a_setting_of_a_tuned_entry_also_chooses_its_weight_anew(finished: Path) -> None:
+def test_another_setting_of_a_tuned_entry_chooses_its_weight_again(finished: Path) -> None:
     before, config = made(finished / "out"), config_of(finished, temperature=3.0)
     compare(config, "another temperature")
     assert new_entries(before, config.out) == ["test/kd", "tune/kd-x0.5", "tune/kd-x8"]
@@ -116,7 +116,7 @@ def test_a_setting_of_a_tuned_entry_also_chooses_its_weight_anew(finished: Path)
     assert new_entries(before, config.out) == []
 
 
-def test_another_factor_is_tried_and_the_others_are_not_tried_again(finished: Path) -> None:
+def test_only_a_new_factor_is_tried(finished: Path) -> None:
     before, config = made(finished / "out"), config_of(finished, tune=(0.5, 3.0))
     report = compare(config, "another factor").read_text()
     fresh = new_entries(before, config.out)
@@ -135,7 +135,7 @@ def test_another_factor_is_tried_and_the_others_are_not_tried_again(finished: Pa
         assert tested[entry].done
 
 
-def test_more_seeds_leave_those_that_are_there(finished: Path) -> None:
+def test_more_seeds_reuse_the_finished_ones(finished: Path) -> None:
     before, config = made(finished / "out"), config_of(finished, seeds=2)
     compare(config, "more seeds")
     fresh = new_entries(before, config.out)
@@ -143,7 +143,7 @@ def test_more_seeds_leave_those_that_are_there(finished: Path) -> None:
     assert {path.parts[-3] for path in made(config.out) if path not in before} == {"fold0-seed1"}
 
 
-def test_a_changed_byte_of_the_data_makes_all_runs_anew(world: Path) -> None:
+def test_a_changed_byte_of_the_data_retrains_all_runs(world: Path) -> None:
     config = replace(config_of(world), methods=(), tune_seeds=0)
     compare(config, "first")
     before = made(config.out)
@@ -152,15 +152,14 @@ def test_a_changed_byte_of_the_data_makes_all_runs_anew(world: Path) -> None:
     content[-1] ^= 1
     array.write_bytes(content)
     assert line_of(config) == (
-        f"0 of {len(before)} runs are reused, {len(before)} are new: "
-        "earlier ones have other data, another teacher."
+        f"0 of {len(before)} runs are reused, {len(before)} are new: earlier ones have other data, another teacher."
     )
     compare(config, "changed")
     assert len(made(config.out)) == 2 * len(before)
 
 
 @pytest.mark.parametrize("odd", ["", "[]", "3", "null", '{"fingerprint": "another"}'])
-def test_a_damaged_result_is_made_again(world: Path, odd: str) -> None:
+def test_a_run_with_a_damaged_result_is_trained_again(world: Path, odd: str) -> None:
     config = config_of(world, tune_seeds=0)
     plan = Plan(grid_of(config), config)
     (run,) = [run for run in plan.block("toy", "all labels").testing({}) if run.entry == "none"]
@@ -173,7 +172,7 @@ def test_a_damaged_result_is_made_again(world: Path, odd: str) -> None:
     assert json.loads(result.read_text())["metrics"] == json.loads(whole)["metrics"]
 
 
-def test_runs_of_an_older_version_are_told(world: Path) -> None:
+def test_runs_of_an_older_version_are_reported(world: Path) -> None:
     config = config_of(world, tune_seeds=0)
     plan = Plan(grid_of(config), config)
     run = plan.block("toy", "all labels").testing({})[0]
@@ -207,7 +206,7 @@ def test_two_commands_on_one_folder_share_its_runs(world: Path) -> None:
     assert (config.out / "report.md").exists()
 
 
-def test_a_run_in_other_hands_is_waited_for_and_not_made_twice(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_another_command_trains_is_waited_for(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = config_of(world, tune_seeds=0)
     plan = Plan(grid_of(config), config)
     (run,) = [run for run in plan.block("toy", "all labels").testing({}) if run.entry == "none"]

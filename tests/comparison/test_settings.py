@@ -17,7 +17,7 @@ def test_the_optimisers_settings_reach_every_run() -> None:
         assert (optim.epochs, optim.batch_size, optim.lr) == (7, 9, 0.5)
 
 
-def test_what_is_not_given_is_that_of_pkdot_distill() -> None:
+def test_settings_that_are_not_given_have_the_defaults_of_pkdot_distill() -> None:
     (settings,) = grid_of(CompareConfig()).sets.values()
     assert run_config(settings).optim == OptimConfig()
 

@@ -108,15 +108,13 @@ def test_a_line_shows_its_difference_interval_and_verdict(monkeypatch: pytest.Mo
     assert 2.5 in dividers  # between three controls and the methods
 
 
-def test_what_has_no_pair_has_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_without_pairs_has_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     (panel,) = drawn([*comparison({"ot": 0.02}), score("kd", 0.5, seed=99)], monkeypatch)
     assert [label.get_text() for label in panel.get_yticklabels()][3:] == ["ot"]
 
 
 @pytest.mark.parametrize(("sign", "arrow"), [(1, ">"), (-1, "<")])
-def test_what_lies_beyond_the_panel_is_an_arrow_at_its_side(
-    sign: int, arrow: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_values_beyond_the_panel_are_arrows_at_its_side(sign: int, arrow: str, monkeypatch: pytest.MonkeyPatch) -> None:
     gains = {"teacher": sign * 0.45, "none": 0.0, "all labels": sign * 0.4, "ot": 0.001, "kd": 0.002}
     scores = [score(name, 0.5 + gain, seed=seed) for seed in range(3) for name, gain in gains.items()]
     scores += [score("hint", 0.5 + gain, seed=seed) for seed, gain in ((3, 0.06), (4, -0.06))]
@@ -209,7 +207,7 @@ def test_the_report_shows_the_picture(tmp_path: Path) -> None:
     assert re.search(r'src="data:image/png;base64,[A-Za-z0-9+/=]{1000,}"', page)
 
 
-def test_the_picture_is_a_pdf_and_an_svg_too_and_the_same_every_time(tmp_path: Path) -> None:
+def test_the_picture_is_also_a_pdf_and_an_svg_and_the_same_every_time(tmp_path: Path) -> None:
     scores = comparison(EFFECTS, data=("one", "two"), seeds=3)
     first, again = (draw_scores(scores, tmp_path / name / "report.png") for name in ("first", "again"))
     assert sorted(path.name for path in first.parent.iterdir()) == ["report.pdf", "report.png", "report.svg"]

@@ -40,7 +40,7 @@ def test_seeds_on_one_fold_are_averaged_first() -> None:
     assert found == replace(resampled_mean([6.0, 2.0, 9.0], 0.5), runs=5)
 
 
-def test_it_holds_its_level_where_the_plain_test_does_not() -> None:
+def test_it_keeps_its_level_where_the_plain_test_does_not() -> None:
     # 60 samples favour neither method but by chance; each of 10 seeds tests on 20 of them.
     rng = np.random.default_rng(0)
     samples = rng.normal(size=(500, 60))
@@ -49,7 +49,7 @@ def test_it_holds_its_level_where_the_plain_test_does_not() -> None:
     assert rejections(runs, 20 / 40) == pytest.approx(0.05, abs=0.03)
 
 
-def test_seeds_on_fixed_folds_are_no_new_splits() -> None:
+def test_seeds_on_fixed_folds_do_not_count_as_splits() -> None:
     rng = np.random.default_rng(1)
     folds = np.repeat(np.arange(5), 10)
     runs = rng.normal(size=(500, 5))[:, folds] + 0.1 * rng.normal(size=(500, 50))

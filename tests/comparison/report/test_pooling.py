@@ -111,7 +111,7 @@ def test_the_spread_of_the_contributions_is_that_of_the_jackknife() -> None:
     assert found.standard_error == pytest.approx(error)
 
 
-def test_an_accuracy_of_single_samples_is_shared_out_as_right_and_wrong() -> None:
+def test_folds_of_one_sample_contribute_right_or_wrong_to_an_accuracy() -> None:
     folds = values_of(np.array([0.0, 1, 2, 1]), np.array([0.0, 2, 2, 0]), 3)
     assert contributions(folds, "accuracy") == pytest.approx([1, 0, 1, 0])
 
@@ -141,7 +141,7 @@ def test_several_targets_are_averaged_and_may_have_odd_names(tmp_path: Path) -> 
     assert contributions(folds, "ccc").mean() == pytest.approx((first + second) / 2)
 
 
-def test_its_p_is_near_that_of_all_sign_flips() -> None:
+def test_the_p_value_is_close_to_that_of_all_sign_flips() -> None:
     # Exchanging the two predictions of a sample, in every combination, is exact where neither is better; the
     # jackknife's t-test must come near it.
     generator = np.random.default_rng(4)
@@ -216,7 +216,7 @@ def test_a_seed_that_lacks_a_fold_is_missing(tmp_path: Path) -> None:
     assert block.missing == {"ot": 4}
 
 
-def test_scores_without_predictions_are_taken_as_they_are_where_they_can(tmp_path: Path) -> None:
+def test_scores_without_predictions_are_kept_where_nothing_is_pooled(tmp_path: Path) -> None:
     recorded = [(own, tmp_path / "gone.csv") for own, _ in runs_of(tmp_path, {0: RAMP, 1: RAMP})]
     assert pooled_where_too_small(recorded) == [own for own, _ in recorded]
     pooled = [(replace(own, value=0.25, test_samples=1, pooled=True), path) for own, path in recorded]
@@ -225,7 +225,7 @@ def test_scores_without_predictions_are_taken_as_they_are_where_they_can(tmp_pat
     assert read_scores(tmp_path / "scores.csv") == [own for own, _ in pooled]
 
 
-def test_a_pool_of_which_some_folds_are_only_recorded_cannot_be_made(tmp_path: Path) -> None:
+def test_folds_that_are_only_recorded_cannot_be_pooled(tmp_path: Path) -> None:
     runs = runs_of(tmp_path, {0: [1.0], 1: [2.0], 2: [4.0]})
     runs[0] = replace(runs[0][0], pooled=True), tmp_path / "recorded.csv"
     with pytest.raises(ValueError, match=r"recorded\.csv: cannot be read"):
@@ -282,7 +282,7 @@ def test_without_folds_a_split_that_cannot_be_scored_is_left_out_with_a_warning(
     assert (block.unscored, block.runs) == (1, 3)
 
 
-def test_without_folds_and_without_a_split_to_score_it_is_refused(tmp_path: Path) -> None:
+def test_without_folds_and_without_any_scorable_split_it_is_refused(tmp_path: Path) -> None:
     told = r"ccc cannot be computed on 2 of 2 test splits \(seed 0: it has one labelled sample\); expected a larger"
     with pytest.raises(ValueError, match=told):
         pooled_where_too_small(hold_outs(tmp_path, [[1.0], [3.0]]))
@@ -297,7 +297,7 @@ def one_sample_a_subject(folder: Path, task: str) -> Path:
 
 
 @pytest.mark.parametrize(("task", "metric"), [("classification", "accuracy"), ("regression", "ccc")])
-def test_a_comparison_with_one_sample_a_subject_is_pooled_and_says_so(task: str, metric: str, tmp_path: Path) -> None:
+def test_a_comparison_with_one_sample_per_subject_is_pooled_and_says_so(task: str, metric: str, tmp_path: Path) -> None:
     config = CompareConfig(
         data=(str(one_sample_a_subject(tmp_path / "toy", task)),),
         methods=("ot",),

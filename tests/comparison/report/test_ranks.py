@@ -54,7 +54,7 @@ def test_critical_differences_use_demsars_table(entries: int, q: float) -> None:
     assert nemenyi(entries, 7) == pytest.approx(q * math.sqrt(entries * (entries + 1) / 42), abs=1e-3)
 
 
-def test_friedman_is_that_of_scipy_and_knows_of_ties() -> None:
+def test_friedman_agrees_with_scipy_and_handles_ties() -> None:
     assert friedman(TABLE.T) == pytest.approx(stats.friedmanchisquare(*TABLE.T).pvalue)
     assert friedman(np.full((4, 3), 0.5)) == 1.0
     assert friedman(np.tile([0.5, 0.6, 0.7], (4, 1))) == 1.0

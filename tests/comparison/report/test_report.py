@@ -156,7 +156,7 @@ def test_the_test_is_named_and_so_are_missing_runs() -> None:
     assert row(text, "kd")[1] == "6"
 
 
-def test_a_method_that_one_data_set_lacks_is_told_of_the_others() -> None:
+def test_a_method_that_one_data_set_lacks_is_reported_on_the_others() -> None:
     scores = [s for s in comparison(EFFECTS, data=("one", "two")) if (s.entry, s.data) != ("kd", "two")]
     text = told(scores)
     assert "- kd: helps on one (few)." in text
@@ -171,7 +171,7 @@ def test_one_run_has_no_test_and_says_so() -> None:
     assert "nan" not in text
 
 
-def test_seeds_on_one_split_are_sent_to_folds() -> None:
+def test_seeds_on_one_split_are_advised_to_use_folds() -> None:
     text = told([replace(score, split="its own") for score in comparison(EFFECTS, seeds=5)])
     assert "Runs of each entry: 5, on 1 split, too few for an interval or a test: all seeds use the same sam" in text
 
@@ -207,7 +207,7 @@ def test_without_ot_there_is_no_comparison_with_it() -> None:
     assert "difference to ot" in told(comparison({"ot": 0.02, "kd": 0.0}))
 
 
-def test_ranks_are_told_or_said_to_be_left_out() -> None:
+def test_ranks_are_reported_or_said_to_be_left_out() -> None:
     assert "is left out: it needs at least 3 methods" in told(comparison(EFFECTS))
     text = told(comparison(EFFECTS, data=("one", "two", "three")))
     assert "Friedman's test" in text
@@ -275,7 +275,7 @@ def rendered_by_another(text: str) -> str:
     return str(Markdown(extensions=["tables", "fenced_code", "sane_lists"]).convert(text))
 
 
-def test_strikes_formulas_and_entities_are_no_markup_either() -> None:
+def test_strikes_formulas_and_entities_are_escaped_too() -> None:
     # Not every renderer knows them: GitHub's does.
     text = told(comparison({"~~x~~ $y$ &gt; <!-- z": 0.02}))
     assert "| &#126;&#126;x&#126;&#126; &#36;y&#36; &#38;gt; &#60;!-- z |" in text

@@ -38,7 +38,7 @@ def test_seeds_are_splits_without_folds_and_repetitions_with_them() -> None:
     assert (line.to_none.runs, line.to_none.splits) == (15, 5)
 
 
-def test_seeds_on_the_very_same_samples_are_one_split_and_test_nothing() -> None:
+def test_seeds_on_the_same_samples_are_one_split_without_a_test() -> None:
     scores = [
         score(entry, 0.5 + 0.01 * seed, seed=seed, split="its own") for entry in ("none", "ot") for seed in range(9)
     ]
@@ -77,7 +77,7 @@ def test_scores_on_disk_read_back_as_they_were(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new"), [(",100,", ","), (",100,", ",many,"), ("value", "score"), ("False", "no"), ("False", "")]
 )
-def test_what_is_not_a_score_on_disk_is_named_by_its_line(tmp_path: Path, old: str, new: str) -> None:
+def test_a_bad_line_of_scores_is_named(tmp_path: Path, old: str, new: str) -> None:
     path = tmp_path / "scores.csv"
     write_scores([score("kd", 0.5)], path)
     path.write_text(path.read_text().replace(old, new))

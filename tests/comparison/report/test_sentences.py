@@ -38,7 +38,7 @@ def test_a_loss_within_the_margin_is_counted_apart_where_it_harms() -> None:
     assert "- ot: harms, by less than 1 point, on toy (few)." in text
 
 
-def test_a_block_tells_how_small_an_effect_could_have_been_seen_and_what_the_controls_gain() -> None:
+def test_a_block_says_which_effects_are_too_small_to_see_and_what_the_controls_gain() -> None:
     scores = comparison(EFFECTS, noise=0.01)
     runs = {name: np.array([s.value for s in scores if s.entry == name]) for name in {s.entry for s in scores}}
 
@@ -64,18 +64,18 @@ def test_two_splits_are_tested() -> None:
     assert "too few" not in text
 
 
-def test_two_seeds_on_one_split_are_sent_to_folds() -> None:
+def test_two_seeds_on_one_split_are_advised_to_use_folds() -> None:
     text = told([replace(own, split="its own") for own in comparison(EFFECTS, seeds=2)])
     assert "too few for an interval or a test: all seeds use the same samples, and folds would not" in text
     assert "all seeds use the same samples" not in told(comparison(EFFECTS, seeds=1))
 
 
-def test_runs_are_on_as_many_splits_as_the_entry_with_the_most() -> None:
+def test_the_number_of_splits_is_that_of_the_entry_with_the_most() -> None:
     scores = [own for own in comparison(EFFECTS) if own.entry != "kd" or own.seed < 3]
     assert "Runs of each entry: 8, on 8 splits; missing: kd 5." in told(scores)
 
 
-def test_what_nobody_has_a_score_of_is_told_and_nothing_else() -> None:
+def test_only_runs_without_a_score_for_any_entry_are_reported() -> None:
     scores = comparison(EFFECTS)
     lost = [replace(own, value=math.nan) if own.seed == 2 else own for own in scores]
     assert "1 run has no score for any entry; the test split may be too small." in told(lost)
@@ -103,7 +103,7 @@ def test_the_summary_has_stars_for_the_corrected_p() -> None:
     assert any(line.to_none.p < 0.001 <= line.p for line in block.methods)
 
 
-def test_verdicts_go_by_the_corrected_p() -> None:
+def test_verdicts_use_the_corrected_p() -> None:
     (block,) = analyse(comparison({f"m{number}": 0.003 * number for number in range(9)}, noise=0.01, seeds=12)).blocks
     assert {line.entry for line in block.methods if line.verdict == "helps"} == {
         line.entry for line in block.methods if line.p < 0.05
@@ -111,7 +111,7 @@ def test_verdicts_go_by_the_corrected_p() -> None:
     assert sum(line.to_none.p < 0.05 <= line.p for line in block.methods) > 1
 
 
-def test_seeds_on_folds_are_averaged_before_anything_is_tested() -> None:
+def test_seeds_on_folds_are_averaged_before_the_test() -> None:
     scores = comparison({"kd": 0.03, "ot": 0.01}, folds=4, seeds=3, noise=0.02)
     (block,) = analyse(scores).blocks
     line = block.line("kd")
@@ -164,7 +164,7 @@ def test_a_line_has_its_corrected_p_values_and_differences() -> None:
         assert (cells[4] == "–") == (control == "none")
 
 
-def test_ranks_are_told_with_their_groups_and_who_is_left_out() -> None:
+def test_ranks_are_reported_with_groups_and_unranked_methods() -> None:
     scores = comparison({"a": 0.03, "b": 0.02, "c": 0.01}, data=tuple("12345"), noise=0.0001)
     text = told([*scores, *comparison({"odd": 0.01}, data=("6",))])
     assert "Mean ranks of 4 entries (methods and none; 1 = best) over the 5 data sets x regimes" in text
