@@ -4,19 +4,19 @@
     python -m benchmarks.methods --work methods
 
 Makes the data sets in the folder ``--work``, runs the grids in ``benchmarks/grids`` through ``pkdot-compare``, and
-writes ``benchmarks/results/methods.md`` and a page for each grid beneath it. Call it again to resume. One grid alone;
-what would be run; the reports of the runs that are finished (below ``runs`` in the folder: the committed pages are
-replaced only if all the runs that they rest on are there):
+writes ``benchmarks/results/methods.md`` and a page for each grid beneath it. Call it again to resume. To run one grid,
+to count the runs, and to report the finished runs (in ``runs`` in the folder: the committed pages are replaced only if
+all the runs that they rest on are there):
 
     python -m benchmarks.methods --work methods --parts ablation
     python -m benchmarks.methods --work methods --dry-run
     python -m benchmarks.methods --work methods --stage report
 
-A change to a grid, or a method of one's own in it: only what the committed tables lack, the others as recorded.
+After a change to a grid, such as a method of your own, run only what the committed tables lack:
 
     python -m benchmarks.methods --work methods --recorded
 
-Other flags are pkdot-compare's too, and win over the seeds below.
+Other flags go to pkdot-compare and win over the seeds below.
 """
 
 import argparse

@@ -16,6 +16,14 @@ TITLE = "Distillation methods compared"
 COMMAND = "python -m benchmarks.methods --work methods"
 HISTORY = "history"
 """The chapter of the conclusions that tells how the experiments came about: a page of its own."""
+NAMES = (
+    "Data sets, with what is prevalent / privileged: `satimage` kinds of ground in satellite images (one band / three "
+    "more), `soil` dampness of the ground in them (the same), `digits` handwritten digits (upper / lower half), `pen` "
+    "digits on a tablet (first / second half of the stroke), `watch` shoulder exercises (accelerometer / gyroscope), "
+    "`diabetes` progress of the disease (simple measurements / blood values), `biovid` synthetic pain (video / "
+    "physiology), `affwild2` synthetic affect (video / sound). `ot` is `OTDistillLoss` with its defaults, `released "
+    "ot` the published setting of PKDOT; the other methods are those of `--method`."
+)
 POINTS = (
     "Differences to the undistilled student in points (100 times accuracy, kappa or concordance); * p < 0.05, "
     "** p < 0.01, *** p < 0.001 after Holm's correction within the column."
@@ -64,7 +72,7 @@ def part_page(name: str, part: Part, conclusions: str, report: str) -> str:
 def short_page(conclusions: Mapping[str, str], parts: Mapping[str, Part], analyses: Mapping[str, Analysis]) -> str:
     """The short page: the recipe's table, the conclusions, a table for each regime, the picture, and all parts."""
     shown = [block for name, found in analyses.items() if parts[name].shown for block in found.blocks]
-    pieces = [f"# {TITLE}", f"```\n{COMMAND}\n```"]
+    pieces = [f"# {TITLE}", f"```\n{COMMAND}\n```", NAMES]
     if "recipe" in analyses:
         pieces += ["## The recommended recipe", RECIPE, table_text(recipe_table(analyses["recipe"]))]
     pieces += ["## Conclusions", conclusions[""]]
