@@ -1,4 +1,4 @@
-"""Turn privileged training modalities into better single-modality models."""
+"""Use modalities that exist only in training to train better models on the other modalities."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Checks of values that a user gave. Each raises a ``ValueError`` of one line. Nothing here imports torch."""
+"""Checks of values from the user. Each raises a ``ValueError`` of one line. Nothing here imports torch."""
 
 import difflib
 import math
@@ -174,7 +174,7 @@ _CASTS: dict[Any, tuple[str, Callable[[Any], Any]]] = {
 
 def _settled(value: Any, kind: Any) -> Any:
     """Convert ``value`` to ``kind``. Raises ``TypeError`` if it is of another type."""
-    if isinstance(kind, type) and kind in _CASTS:  # first, since most settings are plain: a comparison makes thousands
+    if isinstance(kind, type) and kind in _CASTS:  # first, because nearly all settings are plain
         return _CASTS[kind][1](value)
     origin = get_origin(kind)
     if origin is Annotated:

@@ -48,7 +48,7 @@ class DataConfig:
     test: float = 0.3
     """Share of the subjects in the test split (0 to 1); ignored if the data set has its own split."""
     folds: Annotated[int | Literal["loso"], arg(aliases=["--folds"])] = 0
-    """Folds of a cross-validation over subjects, replacing any other split (number; 0: none). loso: one a subject."""
+    """Folds of a cross-validation over subjects, replacing any other split (number; 0: none). loso: one per subject."""
     fold: Annotated[int, arg(aliases=["--fold"])] = 0
     """Fold that is the test split, counted from 0; only with folds."""
     split_seed: int = 0
@@ -254,7 +254,7 @@ class TeacherRunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)
     privileged: bool = True
-    """Train on the privileged modalities too. Without them, the teacher shows what they are worth."""
+    """Train on the privileged modalities too. A teacher without them is a control: it shows what they are worth."""
 
     def __post_init__(self) -> None:
         settle_types(self)

@@ -73,7 +73,7 @@ def extreme_columns(values: Tensor, k: int, *, largest: bool) -> Tensor:
 
 
 def _by_keys(values: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-    """Sort 64-bit keys with the value in the upper half and the column in the lower half.
+    """Rank the columns by sorting 64-bit keys: the value in the upper half, the column in the lower half.
 
     This is several times faster than a stable sort with indices.
     """

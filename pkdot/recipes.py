@@ -30,7 +30,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def setting_names(kind: type) -> dict[str, str]:
-    """Return the names that a table of settings may have, each with the group it belongs to; "" for the table itself.
+    """Return the names that a table of settings may have, each with its group; "" means the table itself.
 
     >>> from pkdot.config import DataConfig
     >>> names = setting_names(DataConfig)

@@ -88,9 +88,8 @@ def topk_anchors(structure: Tensor, k: int, *, select: Select = "nearest", exclu
     - ``nearest``: the k most similar columns of a row, most similar first;
     - ``farthest``: the k least similar columns of a row, least similar first;
     - ``stratified``: the columns at k evenly spaced ranks of a row, most similar first;
-    - ``shared``: the same k columns for every row, in index order. Columns are ranked by their mean similarity to the
-      other samples, and those at k evenly spaced ranks are taken: anchors lie in dense and in sparse parts of the
-      batch.
+    - ``shared``: the same k columns for every row, in index order. They lie at k evenly spaced ranks of the columns'
+      mean similarity to the other samples, so some are in dense and some in sparse parts of the batch.
 
     Ties go to the smaller index. Permuting the batch permutes the result, except for the order of ``shared``.
 
@@ -228,7 +227,7 @@ class _Entries(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
         unit, anchors = ctx.saved_tensors
         to_rows = embedding_bag(anchors, unit, per_sample_weights=upstream, mode="sum")
-        # The transpose: for each sample, the rows of which it is an anchor.
+        # The transpose: for each sample, the rows that have it as an anchor.
         order = anchors.flatten().argsort(stable=True)
         starts = torch.searchsorted(anchors.flatten()[order], torch.arange(len(unit), device=unit.device))
         rows, weights = order // anchors.shape[1], upstream.flatten()[order]

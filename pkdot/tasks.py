@@ -70,7 +70,7 @@ class Task:
             )
         if {len(self.center), len(self.spread)} - {0, len(self.targets)}:
             raise ValueError(
-                f"{len(self.targets)} targets have units {self.center} and {self.spread}; expected as many."
+                f"{len(self.targets)} targets have units {self.center} and {self.spread}; expected one per target."
             )
         if self.loss == "auto":
             object.__setattr__(self, "loss", LOSSES_OF_KIND[self.kind][0])

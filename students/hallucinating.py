@@ -21,10 +21,11 @@ class HallucinatingStudent(nn.Module):
     This is the student of PKDOT (arXiv 2401.15489). A T-Net learns from the teacher's stream only
     (:meth:`hallucination_loss`): its input is detached from the encoders, and the fusion reads a detached copy of its
     output. So the weight of the other losses does not change what a T-Net learns, and its output stays an estimate of
-    the privileged stream. The released code never trains it; here an untrained T-Net refuses to predict.
+    the privileged stream. The released code never trains the T-Net; here the student refuses to predict until it is
+    trained.
 
-    Use it to see what a hallucinated stream adds. The default is :class:`~pkdot.students.visual.VisualStudent`: a
-    T-Net adds no information, and in a student that learns end to end, distillation reaches the encoders anyway.
+    Use it to measure what a hallucinated stream adds. The default is :class:`~pkdot.students.visual.VisualStudent`: a
+    T-Net adds no information, and in a student that learns end to end, distillation trains the encoders anyway.
 
     Shapes: modalities ``(B, *shape)`` to embedding ``(B, width)``, prediction ``(B, head_size)``, one stream
     ``(B, width)`` for each prevalent modality, and one hallucinated stream ``(B, width)``, standardised per

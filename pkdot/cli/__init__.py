@@ -1,1 +1,1 @@
-"""The commands: argv -> config -> one call -> a table."""
+"""The commands: each turns its arguments into a config, makes one call, and prints a table."""

@@ -56,10 +56,10 @@ def run_command(command: str, action: Callable[[], None]) -> int:
         if isinstance(error, ValueError | OSError | ImportError):
             return _end(command, f"error: {_one_line(error)}", BAD_INPUT)
         if _is_out_of_memory(error):
-            told = "out of memory; try a smaller --batch-size or --width, or fewer --frames"
-            return _end(command, f"error: {told} ({_one_line(error)})", BAD_INPUT)
-        told = f"{type(error).__name__}: {_one_line(error)}"
-        return _end(command, f"error: {told} (unexpected; PKDOT_TRACEBACK=1 shows where)", FAILED)
+            advice = "try a smaller --batch-size or --width, or fewer --frames"
+            return _end(command, f"error: out of memory; {advice} ({_one_line(error)})", BAD_INPUT)
+        name = type(error).__name__
+        return _end(command, f"error: {name}: {_one_line(error)} (unexpected; PKDOT_TRACEBACK=1 shows where)", FAILED)
     return _end(command, None, OK)
 
 
@@ -93,7 +93,7 @@ def shown(path: Path) -> str:
 
 
 def _command_of(folder: Path) -> str | None:
-    """The command that resumes a run: a teacher that ``pkdot-distill`` trained is ``pkdot-train-teacher``'s."""
+    """The command that resumes a run; for a teacher ``pkdot-train-teacher``, even if ``pkdot-distill`` trained it."""
     try:
         return str(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))["command"])
     except (OSError, ValueError, KeyError):
@@ -113,9 +113,9 @@ def _one_line(error: Exception) -> str:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether Python, or torch on a CPU or GPU, did not get the memory that it needs."""
-    told = str(error).lower()
-    return isinstance(error, MemoryError) or "can't allocate memory" in told or "out of memory" in told
+    """Whether Python, or torch on a CPU or GPU, ran out of RAM."""
+    message = str(error).lower()
+    return isinstance(error, MemoryError) or "can't allocate memory" in message or "out of memory" in message
 
 
 def _end(command: str, message: str | None, code: int) -> int:

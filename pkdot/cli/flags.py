@@ -51,16 +51,16 @@ def flags_of(kind: type, group: str = "") -> dict[str, Setting]:
     return flags
 
 
-def explained(kind: type, words: Sequence[str], told: str) -> str | None:
+def explained(kind: type, words: Sequence[str], parser_message: str) -> str | None:
     """A clear message for a mistake on the command line.
 
     Args:
         kind: the config class.
         words: on the command line.
-        told: the parser's message.
+        parser_message: what the parser says.
 
     Returns:
-        The message; None where the parser's is clear enough.
+        The message; None if the parser's is clear enough.
 
     >>> from pkdot.config import StudentRunConfig
     >>> explained(StudentRunConfig, ["--topc", "8"], "Unrecognized options: --topc")
@@ -71,9 +71,9 @@ def explained(kind: type, words: Sequence[str], told: str) -> str | None:
         if is_flag(word) and _name(word) not in known:
             near = nearest(_name(word), [*known, *EVERYWHERE])
             return f"unknown flag {word.partition('=')[0]}." + (f" Did you mean {near}?" if near else "")
-    if told.startswith(UNKNOWN):
-        return _unexpected(words, told.removeprefix(UNKNOWN).rstrip(".").split(", ")[0])
-    blamed = re.search(r"(?<![\w-])--[\w.-]+", told)
+    if parser_message.startswith(UNKNOWN):
+        return _unexpected(words, parser_message.removeprefix(UNKNOWN).rstrip(".").split(", ")[0])
+    blamed = re.search(r"(?<![\w-])--[\w.-]+", parser_message)
     if blamed is None or blamed[0] not in known:
         return None
     setting = known[blamed[0]]
@@ -82,7 +82,7 @@ def explained(kind: type, words: Sequence[str], told: str) -> str | None:
 
 
 def is_flag(word: str) -> bool:
-    """Whether a word is a flag. A negative number is none.
+    """Whether a word is a flag. A negative number is not.
 
     >>> is_flag("--topk"), is_flag("-3")
     (True, False)
@@ -108,9 +108,9 @@ def nearest(word: str, flags: Sequence[str]) -> str | None:
 
 
 def _slips(one: str, other: str, most: int) -> int:
-    """The number of letters to add, drop, change or swap with the next one to turn one word into the other.
+    """Edit distance of two words: letters to add, drop, change, or swap with the next one.
 
-    It is ``most`` + 1 where the lengths alone show that it is above ``most``.
+    The result is ``most`` + 1 if the lengths alone show that the distance is above ``most``.
     """
     if abs(len(one) - len(other)) > most:
         return most + 1
@@ -128,7 +128,7 @@ def _slips(one: str, other: str, most: int) -> int:
 
 
 def _unexpected(words: Sequence[str], value: str) -> str:
-    """A message for a word too many, with the flag before it."""
+    """A message for a word that no flag takes; it names the flag before that word."""
     flag = ""
     for word in words:
         flag = word.partition("=")[0] if is_flag(word) else flag

@@ -12,7 +12,7 @@ MOST_NAMED = 3
 
 
 def check_whole(path: Path, table: Mapping[str, Any], kind: type, *, resumed: bool) -> None:
-    """Refuse a config that is empty or was cut: it would train something else.
+    """Refuse a config that is empty or incomplete: it would train another model than the run's.
 
     Args:
         path: of the file.

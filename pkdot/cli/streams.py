@@ -13,7 +13,7 @@ def prepare_streams() -> None:
     >>> prepare_streams()
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        # Otherwise the next file that is opened gets the closed stream's number, and the output with it.
+        # Otherwise the next opened file gets the number of the closed stream, and so receives its output.
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -22,7 +22,7 @@ def prepare_streams() -> None:
 
 
 def silence_if_broken(stream: TextIO) -> None:
-    """Discard output that a full disk or a closed pipe did not take; Python would fail on it at its exit.
+    """Discard output that a full disk or a closed pipe refused; Python would otherwise fail when it exits.
 
     >>> silence_if_broken(sys.stdout)
     """
