@@ -232,3 +232,15 @@ def test_the_page_about_the_house_names_files_that_exist() -> None:
     folders = [ROOT, ROOT / "pkdot", ROOT / "pkdot" / "data", ROOT / "pkdot" / "transport"]
     assert len(words) > 40
     assert [word for word in words if not any((folder / word).exists() for folder in folders)] == []
+
+
+def test_the_page_about_the_house_places_every_file_of_a_large_room() -> None:
+    page = (ROOT / "docs" / "house.md").read_text(encoding="utf-8").partition("## Files")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `([\w/]+)/` \| (.*) \|$", page, re.MULTILINE))
+    rooms = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "pkdot").rglob("[!_]*.py")}
+    assert rows.keys() == rooms - {"pkdot", "pkdot/data/synthetic"}
+    for room, text in rows.items():
+        files = {path.stem for path in (ROOT / room).glob("*.py")} - {"__init__"}
+        named = re.findall(r"`([a-z]\w+|_\w+)`", text)
+        assert files - set(named) == set(), room
+        assert set(named) - files <= {"pkdot"}, room
