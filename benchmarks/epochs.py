@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from pkdot.config import DataConfig, OptimConfig, RunConfig, TeacherRunConfig
+from pkdot.data import augment
 from pkdot.data.study import open_study
 from pkdot.training.schedule import length, resolved
 from pkdot.training.teacher import train_teacher
@@ -110,8 +111,10 @@ def main() -> None:
     parser.add_argument("--samples", nargs="+", type=int, default=[60, 120, 300, 3000])
     parser.add_argument("--data", nargs="+", default=[], help="data sets in place of the toys")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--vector-noise", type=float, default=augment.VECTOR_NOISE, help="in place of the package's")
     parser.add_argument("--write", type=Path)
     given = parser.parse_args()
+    augment.VECTOR_NOISE = given.vector_noise
     settings = [OptimConfig(epochs="auto" if word == "auto" else int(word)) for word in given.epochs]
     head = [f"| data | training samples | auto | {' | '.join(given.epochs)} |", "|---|" + "---|" * (2 + len(settings))]
     with tempfile.TemporaryDirectory() as folder:
