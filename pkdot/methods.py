@@ -13,8 +13,8 @@ def parse_method(method: str) -> dict[str, float]:
         method: for example ``ot``, ``ot+kd`` or ``ot+0.5*kd``.
 
     Raises:
-        ValueError: a name is unknown or stands there twice, a share is no positive number, or ``none`` is combined
-            with another loss.
+        ValueError: a name is unknown or appears twice, a share is not a positive number, or ``none`` is combined with
+            another loss.
 
     >>> parse_method("ot+0.5*kd")
     {'ot': 1.0, 'kd': 0.5}

@@ -162,7 +162,7 @@ def find_anchors(unit: Tensor, k: int, *, select: Select, exclude_self: bool = T
 def similarities_to(unit: Tensor, anchors: Tensor) -> Tensor:
     r"""Entries :math:`S_{i, A_i(j)}` of the structure of unit rows. The matrix is never formed, nor is its gradient.
 
-    The gradient flows to both rows of an entry, and is of first order.
+    The gradient flows to both rows of an entry. It cannot be differentiated again.
 
     Args:
         unit: ``(*, B, d)`` rows of length 1 or 0, see :func:`unit_rows`.

@@ -27,9 +27,9 @@ class HallucinatingStudent(nn.Module):
     Use it to measure what a hallucinated stream adds. The default is :class:`~pkdot.students.visual.VisualStudent`: a
     T-Net adds no information, and in a student that learns end to end, distillation trains the encoders anyway.
 
-    Shapes: modalities ``(B, *shape)`` to embedding ``(B, width)``, prediction ``(B, head_size)``, one stream
-    ``(B, width)`` for each prevalent modality, and one hallucinated stream ``(B, width)``, standardised per
-    coordinate, for each privileged modality.
+    Shapes: modalities ``(B, *shape)`` to embedding ``(B, width)``, prediction ``(B, head_size)``, and one stream
+    ``(B, width)`` for each modality. The streams of privileged modalities are hallucinated, and standardised per
+    coordinate.
 
     Raises:
         ValueError: the schema has no privileged modality.

@@ -60,7 +60,7 @@ class AffWild2:
     frame has no valid annotation are left out. The audio is the second before the end of the last frame.
 
     The splits are by video. The labels of the official test set are not public, so the official validation set is
-    the test split, and a share ``config.val`` of the official training videos is the validation split.
+    the test split. A share ``config.val`` of the official training videos is the validation split.
 
     >>> AffWild2.open(Path("nowhere"), DataConfig())
     Traceback (most recent call last):

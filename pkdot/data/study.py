@@ -38,7 +38,7 @@ class Study:
         opened: the data set as it is on the disk, with its content digest.
         dataset: the same data set, with label noise if the config asks for it.
         schema: the data set's schema, with the task loss of the config and, for a regression, the targets' units.
-        splits: which records train, select and test.
+        splits: the records for training, for model selection and for testing.
         labelled: ``(N,)`` bool, the records whose label may be used.
         config: the settings of the data.
         batch_size: of every loader.

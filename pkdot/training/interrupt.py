@@ -33,7 +33,7 @@ class StopRequest:
         self.made = False
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal: the first one is a request, the second one stops at once."""
+        """Handle a signal: the first one asks the run to stop, the second one stops it at once."""
         if self.made:
             raise KeyboardInterrupt
         self.made = True

@@ -109,8 +109,8 @@ class StudentObjective:
         task: the task's part.
         distillation: the losses between student and teacher; their own parameters are trained too.
         teacher: None for a student that learns from the labels alone.
-        weight: of the distillation, divided among the losses by their shares; "auto" balances their gradients.
-        factor: on balanced weights.
+        weight: a number, which is multiplied by each loss's share, or "auto": see :meth:`balance`.
+        factor: multiplies balanced weights.
         seed: of the dropout while the gradients are measured.
     """
 
