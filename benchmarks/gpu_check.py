@@ -103,7 +103,7 @@ def check_softmins() -> list[Check]:
         streaming.PRECISION = precision
         for n, m, k in ((1000, 777, 30), (130, 513, 8), (65, 300, 200)):
             x, y, a, b = scattered(2, n, m, k)
-            found, targets = streaming.softmin_and_targets(
+            found, targets = streaming.softmin_and_barycentres(
                 streaming.side((x / BLUR).float(), a.float()), streaming.side((y / BLUR).float(), b.float()), b.float()
             )
             exponents = b.log().unsqueeze(-2) + b.unsqueeze(-2) - torch.cdist(x, y).square() / (2 * BLUR**2)

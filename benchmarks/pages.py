@@ -10,7 +10,7 @@ from pkdot.comparison.report.formats import NOTHING, difference, gap, p_value, p
 from pkdot.comparison.report.inference import holm
 from pkdot.comparison.report.markdown import literal, table_text
 from pkdot.comparison.report.scores import NONE, TEACHER
-from pkdot.comparison.report.tables import Cell, Table, summary_table
+from pkdot.comparison.report.tables import Table, TableCell, summary_table
 
 TITLE = "Distillation methods compared"
 COMMAND = "python -m benchmarks.methods --work methods"
@@ -96,7 +96,7 @@ def regime_table(blocks: Sequence[BlockResult]) -> Table:
     """Entries x data sets of one regime: the controls, then the methods from best to worst."""
     header = ("method", *(block.data for block in blocks))
     controls = dict.fromkeys(line.entry for block in blocks for line in block.controls if line.entry != NONE)
-    rows = tuple((Cell(entry), *(Cell(_lead(block.line(entry))) for block in blocks)) for entry in controls)
+    rows = tuple((TableCell(entry), *(TableCell(_lead(block.line(entry))) for block in blocks)) for entry in controls)
     ((_, methods),) = summary_table(Analysis(tuple(blocks), None)).groups
     return Table(header, (("controls", rows), ("methods", methods)))
 
@@ -118,7 +118,7 @@ def recipe_table(analysis: Analysis) -> Table:
     return Table(header, tuple(groups))
 
 
-def _recipe_row(block: BlockResult, line: Line, p: float, p_control: float) -> tuple[Cell, ...]:
+def _recipe_row(block: BlockResult, line: Line, p: float, p_control: float) -> tuple[TableCell, ...]:
     levels = [block.line(NONE), line, block.line(TEACHER)]
     texts = [
         block.data,
@@ -132,7 +132,7 @@ def _recipe_row(block: BlockResult, line: Line, p: float, p_control: float) -> t
         p_value(p_control),
         "yes" if line.to_none.non_inferior else "not shown",
     ]
-    return tuple(map(Cell, texts))
+    return tuple(map(TableCell, texts))
 
 
 def _lead(line: Line | None) -> str:

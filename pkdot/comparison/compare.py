@@ -59,7 +59,7 @@ def carry_out(plan: Plan, command: str) -> Path:
 
 
 def _notes(plan: Plan, runs: list[Run]) -> list[str]:
-    """What a reader has to know of the runs: how many are finished, the weights, and what is left out."""
+    """Notes for the report: how many runs are finished, the weights, and what is left out."""
     config, finished = plan.config, {run.folder: run.done for run in runs}
     notes = [f"{sum(finished.values())} of {len(finished)} runs are finished."]
     if config.tune_seeds:

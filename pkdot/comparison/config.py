@@ -55,7 +55,7 @@ class CompareConfig:
     device: str = "auto"
     """Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:N."""
     shard: str = "1/1"
-    """i/N: this machine trains the i-th of N parts of the runs; call the stages one after the other then."""
+    """i/N: this machine trains the i-th of N parts of the runs; run each stage on all machines before the next."""
     cluster: Literal["none", "slurm", "local"] = "none"
     """slurm: submit each stage as a job array through submitit; local: run the same jobs on this machine, as a test."""
     array: int = 32

@@ -12,7 +12,7 @@ from pkdot.comparison.stages import planned
 from pkdot.training.run_folder import RunFolder
 
 SHOWN = 12
-"""The most run folders that are listed; the others are counted."""
+"""Largest number of run folders that are listed; the others are counted."""
 
 Kind = tuple[str, bool]
 """A data set, and whether a run trains a teacher on it: runs of one kind take equally long."""

@@ -27,7 +27,10 @@ OF_A_BLOCK = (*OF_A_SET, "protocol", "val", "test")
 
 
 def grid_of(config: CompareConfig) -> Grid:
-    """The grid in ``config.grid``, or the one that the flags describe, with the controls. Raises ``ValueError``.
+    """The grid in ``config.grid``, or the one that the flags describe, with the controls.
+
+    Raises:
+        ValueError: the grid cannot be read.
 
     >>> list(grid_of(CompareConfig(methods=("ot",))).entries)
     ['none', 'all labels', 'self-training', 'kd from prevalent teacher', 'ot']

@@ -63,7 +63,7 @@ class Run:
 
     @property
     def is_teacher(self) -> bool:
-        """Whether students wait for it."""
+        """Whether this run trains a teacher, which students wait for."""
         return isinstance(self.config, TeacherRunConfig)
 
     @property
@@ -108,7 +108,7 @@ def with_shared_folders(runs: Iterable[Run]) -> list[Run]:
 
 
 def aliases(runs: Sequence[Run]) -> dict[tuple[str, ...], list[str]]:
-    """Entries whose students are the same runs, with the data sets where they are."""
+    """Entries whose students are the same runs, with the data sets on which they coincide."""
     entries: dict[tuple[str, Path], list[str]] = {}
     for run in runs:
         if not run.is_teacher:

@@ -46,7 +46,7 @@ def choose_factors(block: PlannedBlock) -> dict[str, float]:
 
 
 def frozen_factors(block: PlannedBlock) -> dict[str, float]:
-    """The factors that were chosen before, or that finished runs decide. Raises as ``choose_factors``."""
+    """The factors that are stored, or whose deciding runs are all finished. Raises as ``choose_factors``."""
     frozen = _frozen(block)
     for entry, tried in block.tried.items():
         if entry not in frozen and tried and all(run.done for run in tried):

@@ -1,4 +1,4 @@
-"""Matrices as pictures: panels side by side on one colour scale, with their blocks named on both axes."""
+"""Matrices as pictures: panels side by side on one colour scale, with their bands named on both axes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,24 +21,24 @@ _INK, _LINE = (40, 40, 40), (70, 70, 70)
 
 
 @dataclass(frozen=True)
-class Block:
+class Band:
     """Neighbouring rows that share a name.
 
-    >>> Block("low", rows=2)
-    Block(name='low', rows=2)
+    >>> Band("low", rows=2)
+    Band(name='low', rows=2)
     """
 
     name: str
     rows: int
 
 
-def blocks_of(names: Sequence[str]) -> list[Block]:
-    """The blocks of equal names that follow each other, in order.
+def bands_of(names: Sequence[str]) -> list[Band]:
+    """The bands of equal names that follow each other, in order.
 
-    >>> blocks_of(["low", "low", "high"])
-    [Block(name='low', rows=2), Block(name='high', rows=1)]
+    >>> bands_of(["low", "low", "high"])
+    [Band(name='low', rows=2), Band(name='high', rows=1)]
     """
-    return [Block(name, len(list(group))) for name, group in groupby(names)]
+    return [Band(name, len(list(group))) for name, group in groupby(names)]
 
 
 def heat(values: Matrix, low: float, high: float, width: int = PANEL, height: int = PANEL) -> Pixels:
@@ -57,7 +57,7 @@ def heat(values: Matrix, low: float, high: float, width: int = PANEL, height: in
 
 def draw(
     panels: Mapping[str, Matrix],
-    blocks: Sequence[Block],
+    bands: Sequence[Band],
     *,
     low: float,
     high: float,
@@ -67,8 +67,8 @@ def draw(
     """Square matrices side by side, each under its title, on one colour scale.
 
     Args:
-        panels: title to matrix; all are as large as the blocks together.
-        blocks: rows, and columns, that belong together: named on both axes, with thin lines between them.
+        panels: title to matrix; all are as large as the bands together.
+        bands: rows, and columns, that belong together: named on both axes, with thin lines between them.
         low, high: the ends of the scale.
         scale: what the colours mean.
         caption: a line below the panels.
@@ -77,11 +77,11 @@ def draw(
         ``(height, width, 3)`` uint8.
 
     >>> panels = {"before": np.zeros((3, 3)), "after": np.eye(3)}
-    >>> blocks = [Block("rest", 2), Block("pain", 1)]
-    >>> draw(panels, blocks, low=-1, high=1, scale="similarity", caption="three samples").shape
+    >>> bands = [Band("rest", 2), Band("pain", 1)]
+    >>> draw(panels, bands, low=-1, high=1, scale="similarity", caption="three samples").shape
     (364, 822, 3)
     """
-    edges = np.cumsum([0, *(block.rows for block in blocks)]) * PANEL / sum(block.rows for block in blocks)
+    edges = np.cumsum([0, *(band.rows for band in bands)]) * PANEL / sum(band.rows for band in bands)
     width = LEFT + len(panels) * (PANEL + GAP) - GAP + RIGHT
     canvas = Image.new("RGB", (width, TOP + PANEL + BELOW), "white")
     pen, left = ImageDraw.Draw(canvas), LEFT
@@ -91,10 +91,10 @@ def draw(
         for edge in edges[1:-1].round().astype(int).tolist():
             pen.line((left + edge, TOP, left + edge, TOP + PANEL - 1), fill=_LINE)
             pen.line((left, TOP + edge, left + PANEL - 1, TOP + edge), fill=_LINE)
-        for block, start, end in zip(blocks, edges[:-1], edges[1:], strict=True):
-            _name(pen, block.name, (left + (start + end) / 2, TOP + PANEL + 3), "ma", end - start)
+        for band, start, end in zip(bands, edges[:-1], edges[1:], strict=True):
+            _name(pen, band.name, (left + (start + end) / 2, TOP + PANEL + 3), "ma", end - start)
             if left == LEFT and end - start >= 12:
-                _name(pen, block.name, (LEFT - 6, TOP + (start + end) / 2), "rm", LEFT - 10)
+                _name(pen, band.name, (LEFT - 6, TOP + (start + end) / 2), "rm", LEFT - 10)
         left += PANEL + GAP
     _draw_scale(canvas, pen, left - GAP + 20, low, high, scale)
     pen.text((LEFT, TOP + PANEL + 26), caption, fill=_INK, font=ImageFont.load_default(12))
@@ -114,7 +114,7 @@ def _draw_scale(canvas: Image.Image, pen: ImageDraw.ImageDraw, left: int, low: f
 
 
 def _name(pen: ImageDraw.ImageDraw, name: str, place: tuple[float, float], anchor: str, room: float) -> None:
-    """Write a block's name, shortened until it fits; write nothing if not even three letters fit."""
+    """Write a band's name, shortened until it fits; write nothing if not even three letters fit."""
     font = ImageFont.load_default(12)
     short = name
     while short and pen.textlength(short, font=font) > room:

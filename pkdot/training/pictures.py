@@ -13,7 +13,7 @@ from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.logbook import LogBook
 from pkdot.training.network import Network
 from pkdot.training.objectives import Hallucinates
-from pkdot.training.panels import Block, Matrix, blocks_of, draw
+from pkdot.training.panels import Band, Matrix, bands_of, draw
 from pkdot.training.run_folder import RunFolder
 from pkdot.transport.divergence import transport_plan
 
@@ -46,7 +46,7 @@ class StructurePictures:
         (labelled,) = known.labelled.nonzero(as_tuple=True)
         order = labelled[targets[labelled].argsort(stable=True)]
         self._rows = order[np.linspace(0, len(order) - 1, min(SAMPLES, len(order))).round().astype(int)]
-        self._blocks = target_blocks(task, targets[self._rows].tolist())
+        self._bands = target_bands(task, targets[self._rows].tolist())
         self._caption = (
             f"{len(self._rows)} validation samples, sorted by {task.targets[0]}. Red: alike, blue: opposite, "
             "both as seen from the network's mean embedding."
@@ -72,7 +72,7 @@ class StructurePictures:
         high = float(np.log10(len(self._rows)))
         caption = "rows: student, columns: teacher"
         scale = "log10 of plan / uniform plan"
-        log.image("transport", draw(plan, self._blocks, low=-high, high=high, scale=scale, caption=caption), step)
+        log.image("transport", draw(plan, self._bands, low=-high, high=high, scale=scale, caption=caption), step)
 
     def on_end(self, folder: RunFolder) -> None:
         """``structure.png``: the teacher, the untrained student and the distilled one."""
@@ -83,7 +83,7 @@ class StructurePictures:
         Image.fromarray(self._draw(structures)).save(folder.picture)
 
     def _draw(self, structures: dict[str, Matrix]) -> Matrix:
-        return draw(structures, self._blocks, low=-1.0, high=1.0, scale=SCALE, caption=self._caption)
+        return draw(structures, self._bands, low=-1.0, high=1.0, scale=SCALE, caption=self._caption)
 
     def _plan(self, student: Tensor) -> Matrix:
         """``log10(plan / uniform plan)``: 0 for the uniform plan, at most ``log10(B)``, which the identity reaches."""
@@ -106,13 +106,13 @@ def centred_structure(embedding: Tensor) -> Matrix:
     return cosine_structure(embedding - embedding.mean(0)).numpy()
 
 
-def target_blocks(task: Task, targets: list[float]) -> list[Block]:
-    """The blocks of samples that are sorted by target: one for each class, or four ranges of values of equal size.
+def target_bands(task: Task, targets: list[float]) -> list[Band]:
+    """The bands of samples that are sorted by target: one for each class, or four ranges of values of equal size.
 
-    >>> target_blocks(Task("classification", ("pain",), ("no", "yes")), [0.0, 0.0, 1.0])
-    [Block(name='no', rows=2), Block(name='yes', rows=1)]
+    >>> target_bands(Task("classification", ("pain",), ("no", "yes")), [0.0, 0.0, 1.0])
+    [Band(name='no', rows=2), Band(name='yes', rows=1)]
     """
     if task.classes:
-        return blocks_of([task.classes[int(target)] for target in targets])
+        return bands_of([task.classes[int(target)] for target in targets])
     parts = [part for part in np.array_split(np.array(targets), RANGES) if len(part)]
-    return [Block(f"{part[0]:.2g} to {part[-1]:.2g}", len(part)) for part in parts]
+    return [Band(f"{part[0]:.2g} to {part[-1]:.2g}", len(part)) for part in parts]

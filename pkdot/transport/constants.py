@@ -44,7 +44,7 @@ LOST = 4.0
 # The step of a symmetric problem: the residual shrinks by a factor of 3 or more with each sweep.
 RELAXATION = 2.0 / 3.0
 
-# torch's exp on CPU is a hundred times slower where it underflows, and e^-80 is nothing beside the largest term, 1.
+# torch's exp on CPU is a hundred times slower where it underflows, and e^-80 is negligible beside the largest term, 1.
 SMALLEST_EXPONENT = -80.0
 # A residual beyond counts as this much: its exponential is still a normal number of single precision.
 LARGEST_EXPONENT = 80.0

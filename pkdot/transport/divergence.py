@@ -18,7 +18,7 @@ MAX_ITER = 1000
 
 @dataclass(frozen=True)
 class SinkhornInfo:
-    """How well each problem was solved; of a debiased divergence, the worst of its three terms.
+    """How well each problem was solved; for a debiased divergence, the worst of its three terms.
 
     >>> x = torch.tensor([[0.0], [1.0]])
     >>> sinkhorn_divergence(x, x, return_info=True)[1].converged
@@ -109,7 +109,7 @@ def sinkhorn_divergence(
     torch.Size([5])
 
     **Gradient.** It flows into both clouds and both weights. It is the envelope gradient: exact at convergence, and of
-    first order only. To differentiate it again raises ``RuntimeError``.
+    first order only. Differentiating it again raises ``RuntimeError``.
 
     **Precision and memory.** Half precision is computed in float32 or better, also under autocast, and gives float32;
     float64 stays float64. The forward pass holds one matrix of N times M numbers for each large problem. Between the
@@ -118,8 +118,8 @@ def sinkhorn_divergence(
     **Without entropy.** ``blur=0`` solves exact transport, :math:`\min_P \sum_{ij} P_{ij} \tfrac12 \|x_i - y_j\|^2`, by
     the network simplex of POT: on the CPU, problem by problem, with memory for the whole cost matrix and time that
     grows with about the cube of N. ``tol`` and ``max_iter`` do not matter, the self terms are 0, and the gradient
-    points from each point to the mean of its targets. It jumps where the best plan changes: for training a blur is
-    better and much faster.
+    points from each point to its barycentre. It jumps where the best plan changes: for training a blur is better and
+    much faster.
 
     Args:
         x: ``(*, N, k)`` points.
@@ -136,9 +136,9 @@ def sinkhorn_divergence(
             moves all mass. With a reach the weights may have any sum.
         debias: subtract the two self terms, so that equal clouds have distance 0.
         y_self: ``(*)``, :math:`\mathrm{OT}_\varepsilon(y, y)` from :func:`self_transport`, which is then not computed
-            again. If only the gradient in ``x`` matters, any number will do.
+            again. If only the gradient in ``x`` matters, any number may be passed.
         tol: L1 distance between the plan's marginals and the weights at which a problem counts as solved.
-        max_iter: most iterations per problem, after a short annealing.
+        max_iter: largest number of iterations per problem, after a short annealing.
         backend: ``torch``, on any device; ``native``, C on the CPU, if it was built; ``triton``, on CUDA; ``pot``, the
             solvers of POT in float64 on the CPU, to check the others. ``auto`` picks the fastest of the first three; at
             blur 0, ``pot`` for points on the CPU.
@@ -199,7 +199,7 @@ def self_transport(
         y_mask: which points count.
         reach: distance up to which mass is moved.
         tol: L1 marginal error.
-        max_iter: most iterations per problem.
+        max_iter: largest number of iterations per problem.
 
     Returns:
         ``(*)``, in squared units of the coordinates.
@@ -239,7 +239,7 @@ def transport_plan(
         a: weights of ``x``.
         b: weights of ``y``.
         tol: L1 marginal error.
-        max_iter: most iterations per problem.
+        max_iter: largest number of iterations per problem.
 
     Returns:
         ``(*, N, M)`` masses; columns sum to ``b``, rows to ``a`` within ``tol``.

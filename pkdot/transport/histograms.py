@@ -38,7 +38,7 @@ def histogram_divergence(
         blur: the strength of the entropy is blur squared, in the units of the cost.
         debias: subtract the self terms, so that equal histograms have distance 0.
         tol: L1 marginal error at which a problem counts as solved.
-        max_iter: most iterations per problem.
+        max_iter: largest number of iterations per problem.
 
     Returns:
         ``(P,)`` divergences, in the units of the cost.

@@ -15,7 +15,7 @@ from pkdot.transport import torch_backend
 from pkdot.transport.constants import MARGIN
 from pkdot.transport.problem import Clouds, Coupling, Goal, Potentials, Solution
 
-# Steps of the network simplex. It ends by itself: this many are more than clouds need that fit into memory.
+# Largest number of steps of the network simplex. It ends by itself: clouds that fit into RAM need fewer.
 _MOST_PIVOTS = 100_000_000
 
 
@@ -27,7 +27,7 @@ def divergence(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Solution:
     return Solution(value, error, iterations, gradients)
 
 
-def _couple(clouds: Clouds, goal: Goal, symmetric: bool, targets: Sequence[bool]) -> Coupling:
+def _couple(clouds: Clouds, goal: Goal, symmetric: bool, barycentres: Sequence[bool]) -> Coupling:
     x, y, a, b = clouds
     a, b = a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True)
     cost = torch_backend.half_squared_distances(x, y)
@@ -41,12 +41,12 @@ def _couple(clouds: Clouds, goal: Goal, symmetric: bool, targets: Sequence[bool]
         f = g = -goal.eps * exponents.logsumexp(-1)
     rows, columns = plan.sum(-1), plan.sum(-2)
     error = (rows - a).abs().sum(-1) + (columns - b).abs().sum(-1)
-    # A point without weight moves nothing, and any target will do.
+    # A point without weight moves nothing, and any barycentre will do.
     smallest, empty = torch.finfo(plan.dtype).tiny, x.new_empty(0)
     return Coupling(
         Potentials(f, g, error.where(iterations >= 0, torch.inf), iterations.clamp(min=0)),
-        (plan @ y) / rows.unsqueeze(-1).clamp(min=smallest) if targets[0] else empty,
-        (plan.mT @ x) / columns.unsqueeze(-1).clamp(min=smallest) if targets[1] else empty,
+        (plan @ y) / rows.unsqueeze(-1).clamp(min=smallest) if barycentres[0] else empty,
+        (plan.mT @ x) / columns.unsqueeze(-1).clamp(min=smallest) if barycentres[1] else empty,
     )
 
 

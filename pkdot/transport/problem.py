@@ -124,7 +124,7 @@ class Point(NamedTuple):
 
 
 class Solved:
-    """Where the solutions of problems go that leave the batch."""
+    """Collects the solutions of problems that leave the batch."""
 
     potentials: Potentials
     _problems: Tensor | None = None
@@ -134,7 +134,7 @@ class Solved:
         keep = (~finished).nonzero().squeeze(-1)
         if len(keep) == len(finished):
             return None
-        if self._problems is None:  # the values of problems that go on are overwritten when they end
+        if self._problems is None:  # unfinished problems overwrite their values later
             f, g, error = (z.clone() for z in point)
             self.potentials = Potentials(f, g, error, torch.full_like(error, iterations, dtype=torch.int64))
             self._problems = keep
@@ -164,7 +164,7 @@ class Softmins(Protocol):
     """The soft minima of P problems, in units of eps, wherever they come from.
 
     Attributes:
-        moved: g has gone so far that what was learnt from points before it is better forgotten.
+        moved: g has moved so far that the extrapolation should forget earlier points.
     """
 
     moved: bool
@@ -176,11 +176,11 @@ class Softmins(Protocol):
         """``(P, N)`` potential f to the potential g ``(P, M)``."""
 
     def keep(self, problems: Tensor) -> None:
-        """Go on with these problems only."""
+        """Keep only these problems."""
 
 
 Couple = Callable[[Clouds, Goal, bool, Sequence[bool]], Coupling]
-"""Solves one term of P divergences; the flags say whether both clouds are one, and which targets are wanted."""
+"""Solves one term of P divergences; the flags say whether both clouds are one, and which barycentres are wanted."""
 
 
 def check_finite(x: Tensor, y: Tensor) -> None:

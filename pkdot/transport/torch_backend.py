@@ -7,7 +7,7 @@ Each term of a divergence is an entropic OT problem, balanced or, with a finite 
     \langle a, \phi(f) \rangle + \langle b, \phi(g) \rangle, \qquad
     \partial x_i = a_i \mu_i (x_i - \bar y_i), \qquad \partial a_i = \phi'(f_i),
 
-with the mass :math:`\mu_i = \sum_j P_{ij} / a_i` that leaves :math:`x_i` and its mean target :math:`\bar y_i`. Where
+with the mass :math:`\mu_i = \sum_j P_{ij} / a_i` that leaves :math:`x_i` and its barycentre :math:`\bar y_i`. Where
 all mass is moved, :math:`\mu = 1` and :math:`\phi(f) = \phi'(f) = f`; else :math:`\mu = e^{-f / \rho}`,
 :math:`\phi(f) = (\rho + \varepsilon / 2)(1 - \mu)` and :math:`\phi'(f) = (\rho + \varepsilon)(1 - \mu) -
 \varepsilon / 2`.
@@ -41,7 +41,7 @@ def divergence(clouds: Clouds, goal: Goal, wanted: Sequence[bool], couple: Coupl
     for first, second in ((0, 1), (0, 0), (1, 1))[: goal.terms]:
         symmetric = first == second
         own = Clouds(points[first], points[second], weights[first], weights[second])
-        found, *targets = couple(own, goal, symmetric, [wanted[first], wanted[second] and not symmetric])
+        found, *barycentres = couple(own, goal, symmetric, [wanted[first], wanted[second] and not symmetric])
         errors.append(found.marginal_error)
         iterations.append(found.iterations)
         for place, side in enumerate((first, second)):
@@ -51,14 +51,14 @@ def divergence(clouds: Clouds, goal: Goal, wanted: Sequence[bool], couple: Coupl
                 continue  # a point stands in both arguments: half the term has the gradient of one of them
             sign = -1.0 if symmetric else 1.0
             if wanted[side]:
-                move = (weights[side] * mass).unsqueeze(-1) * (points[side] - targets[place])
+                move = (weights[side] * mass).unsqueeze(-1) * (points[side] - barycentres[place])
                 gradients[side] = gradients[side] + sign * move
             gradients[side + 2] = gradients[side + 2] + sign * to_weights
     gradients = [z if want else z.new_empty(0) for z, want in zip(gradients, wanted, strict=True)]
     return Solution(value, torch.stack(errors).amax(0), torch.stack(iterations).amax(0), gradients)
 
 
-def couple_small(clouds: Clouds, goal: Goal, symmetric: bool, targets: Sequence[bool]) -> Coupling:
+def couple_small(clouds: Clouds, goal: Goal, symmetric: bool, barycentres: Sequence[bool]) -> Coupling:
     """Solve P problems with their cost matrices: a :data:`pkdot.transport.problem.Couple`."""
     x, y, a, b = clouds
     cost = half_squared_distances(x, y)
@@ -67,13 +67,13 @@ def couple_small(clouds: Clouds, goal: Goal, symmetric: bool, targets: Sequence[
     empty = x.new_empty(0)
     return Coupling(
         found,
-        (density @ (b.unsqueeze(-1) * y)) / (density @ b.unsqueeze(-1)) if targets[0] else empty,
-        (density.mT @ (a.unsqueeze(-1) * x)) / (density.mT @ a.unsqueeze(-1)) if targets[1] else empty,
+        (density @ (b.unsqueeze(-1) * y)) / (density @ b.unsqueeze(-1)) if barycentres[0] else empty,
+        (density.mT @ (a.unsqueeze(-1) * x)) / (density.mT @ a.unsqueeze(-1)) if barycentres[1] else empty,
     )
 
 
 def finest(z: Tensor) -> Tensor:
-    """In double precision, where the device has it."""
+    """Convert to double precision if the device has it."""
     # A cost is divided by eps, small, before it is exponentiated: float32 would round away what tells plans apart.
     return z.float() if z.device.type == "mps" else z.double()
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
+from tensorboard.summary.writer.event_file_writer import AtomicCounter
 
 from pkdot.training.logbook import LogBook
 from pkdot.training.run_folder import RunFolder
@@ -29,7 +31,9 @@ def test_an_epoch_is_on_the_disk_before_the_book_is_closed(tmp_path: Path) -> No
         assert curve(tmp_path, "lr") == [(step, 0.25) for step in range(epoch + 1)]
 
 
-def test_a_resumed_book_drops_what_its_state_does_not_know(tmp_path: Path) -> None:
+def test_a_resumed_book_drops_what_its_state_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Files of one second are read in the order of the numbers in their names, as texts: 10 would come before 9.
+    monkeypatch.setattr(event_file_writer, "_global_uid", AtomicCounter(0))
     with LogBook(RunFolder(tmp_path)) as log:
         for epoch in range(3):
             log.epoch(epoch, step=10 * (epoch + 1), rate=0.1, train={}, validation={"score": float(epoch)})

@@ -1,15 +1,15 @@
-"""Matrices are painted row by row on one scale, with their blocks marked and named."""
+"""Matrices are painted row by row on one scale, with their bands marked and named."""
 
 import numpy as np
 import pytest
 
-from pkdot.training.panels import GAP, LEFT, PANEL, TOP, Block, blocks_of, draw, heat
+from pkdot.training.panels import GAP, LEFT, PANEL, TOP, Band, bands_of, draw, heat
 
-TWO = [Block("rest", 1), Block("pain", 1)]
+TWO = [Band("rest", 1), Band("pain", 1)]
 
 
-def picture(panels: dict[str, np.ndarray], blocks: list[Block] = TWO) -> np.ndarray:
-    return draw(panels, blocks, low=-1.0, high=1.0, scale="similarity", caption="").astype(int)
+def picture(panels: dict[str, np.ndarray], bands: list[Band] = TWO) -> np.ndarray:
+    return draw(panels, bands, low=-1.0, high=1.0, scale="similarity", caption="").astype(int)
 
 
 def panel(canvas: np.ndarray, number: int) -> np.ndarray:
@@ -41,8 +41,8 @@ def test_panels_stand_beside_each_other_under_their_titles_on_one_scale() -> Non
 
 
 def test_blocks_have_a_line_between_them_and_a_name_on_both_axes() -> None:
-    blocks = [Block("rest", 3), Block("pain", 1)]
-    canvas = picture({"only": np.zeros((4, 4)), "other": np.zeros((4, 4))}, blocks)
+    bands = [Band("rest", 3), Band("pain", 1)]
+    canvas = picture({"only": np.zeros((4, 4)), "other": np.zeros((4, 4))}, bands)
     edge = PANEL * 3 // 4
     for number in range(2):
         dark = (panel(canvas, number) < 200).all(-1)
@@ -59,15 +59,15 @@ def test_blocks_have_a_line_between_them_and_a_name_on_both_axes() -> None:
 
 
 def test_names_that_have_no_room_do_not_overlap() -> None:
-    many = [Block(f"a very long name {number}", 1) for number in range(60)]
+    many = [Band(f"a very long name {number}", 1) for number in range(60)]
     canvas = picture({"only": np.zeros((60, 60))}, many)
     assert (canvas[TOP + PANEL + 2 : TOP + PANEL + 18, : LEFT + PANEL] == 255).all()
     assert (canvas[TOP : TOP + PANEL, : LEFT - 4] == 255).all()
 
 
 def test_blocks_are_runs_of_equal_names() -> None:
-    assert blocks_of(["a", "a", "b", "a"]) == [Block("a", 2), Block("b", 1), Block("a", 1)]
-    assert blocks_of([]) == []
+    assert bands_of(["a", "a", "b", "a"]) == [Band("a", 2), Band("b", 1), Band("a", 1)]
+    assert bands_of([]) == []
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from pkdot.data.study import open_study
 from pkdot.tasks import Task
 from pkdot.training.frozen import FrozenTeacher
 from pkdot.training.network import Network
-from pkdot.training.panels import Block, blocks_of, draw
-from pkdot.training.pictures import StructurePictures, target_blocks
+from pkdot.training.panels import Band, bands_of, draw
+from pkdot.training.pictures import StructurePictures, target_bands
 from pkdot.training.run_folder import RunFolder, RunResult
 from tests.support import student_config
 from tests.training.toys import Model
@@ -56,13 +56,13 @@ def test_pictures_have_the_structures_of_each_model_sorted_by_class_on_one_scale
     assert np.abs(after - before).max() > 0.1
 
     pictures.on_end(RunFolder(tmp_path))
-    blocks = blocks_of([("low", "high")[int(target)] for target in batch.target[order]])
+    bands = bands_of([("low", "high")[int(target)] for target in batch.target[order]])
     caption = (
         f"{len(order)} validation samples, sorted by answer. Red: alike, blue: opposite, "
         "both as seen from the network's mean embedding."
     )
     panels = {"teacher": known, "student, untrained": before, "student, distilled by ot": after}
-    expected = draw(panels, blocks, low=-1, high=1, scale="cosine of centred embeddings", caption=caption)
+    expected = draw(panels, bands, low=-1, high=1, scale="cosine of centred embeddings", caption=caption)
     drawn = np.asarray(Image.open(RunFolder(tmp_path).picture)).astype(int)
     assert drawn.shape == expected.shape
     assert np.abs(drawn - expected).max() <= 1
@@ -72,7 +72,7 @@ def test_pictures_have_the_structures_of_each_model_sorted_by_class_on_one_scale
         pictures.on_epoch(epoch, 10 * epoch, log)  # type: ignore[arg-type]
     assert set(log.images) == {(tag, step) for tag in ("structure", "transport") for step in (20, 40)}
     panels = {"teacher": known, "student": after}
-    expected = draw(panels, blocks, low=-1, high=1, scale="cosine of centred embeddings", caption=caption)
+    expected = draw(panels, bands, low=-1, high=1, scale="cosine of centred embeddings", caption=caption)
     assert np.abs(log.images["structure", 20].astype(int) - expected).max() <= 1
 
 
@@ -93,11 +93,11 @@ def test_unlabelled_samples_are_left_out_and_one_sample_has_no_plan(
 
 def test_a_regression_is_marked_by_ranges_of_its_values() -> None:
     task = Task("regression", ("valence",))
-    blocks = target_blocks(task, [-0.9, -0.5, -0.25, 0.0, 0.125, 0.5, 0.75, 0.8])
-    assert blocks == [
-        Block("-0.9 to -0.5", 2),
-        Block("-0.25 to 0", 2),
-        Block("0.12 to 0.5", 2),
-        Block("0.75 to 0.8", 2),
+    bands = target_bands(task, [-0.9, -0.5, -0.25, 0.0, 0.125, 0.5, 0.75, 0.8])
+    assert bands == [
+        Band("-0.9 to -0.5", 2),
+        Band("-0.25 to 0", 2),
+        Band("0.12 to 0.5", 2),
+        Band("0.75 to 0.8", 2),
     ]
-    assert target_blocks(task, [0.5]) == [Block("0.5 to 0.5", 1)]
+    assert target_bands(task, [0.5]) == [Band("0.5 to 0.5", 1)]

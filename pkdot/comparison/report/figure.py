@@ -50,7 +50,7 @@ def draw(analysis: Analysis, path: Path) -> Path:
 
 
 def _canvas() -> "tuple[type[Figure], AbstractContextManager[None]]":
-    """What to draw on, and a context for it, whatever the user's settings are.
+    """What to draw on, and a context for it, independent of the user's settings.
 
     In the context names are no formulas, ids in the SVG do not change, and its text stays text.
     """

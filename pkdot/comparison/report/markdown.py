@@ -15,7 +15,7 @@ _MARKUP = re.compile(
     """,
     re.VERBOSE,
 )
-"""Whatever Markdown, or HTML and mathematics inside it, could read as more than a letter."""
+"""Characters that Markdown, or HTML and mathematics inside it, would interpret."""
 
 
 def markdown(report: Document, *, figure: str | None = None) -> str:
@@ -64,8 +64,8 @@ def section_text(section: Section) -> str:
 def table_text(table: Table) -> str:
     """A table with columns of figures aligned to the right, and the names of groups in bold.
 
-    >>> from pkdot.comparison.report.tables import Cell
-    >>> print(table_text(Table(("entry", "mean rank"), (("", ((Cell("kd"), Cell("1.00")),)),))))
+    >>> from pkdot.comparison.report.tables import TableCell
+    >>> print(table_text(Table(("entry", "mean rank"), (("", ((TableCell("kd"), TableCell("1.00")),)),))))
     | entry | mean rank |
     | --- | ---: |
     | kd | 1.00 |

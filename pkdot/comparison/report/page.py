@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 
 from pkdot.comparison.report.document import Document, Section
-from pkdot.comparison.report.tables import Cell, Table
+from pkdot.comparison.report.tables import Table, TableCell
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2430; --paper: #fff; --line: #d5dae1; --soft: #f3f5f8;
@@ -73,12 +73,12 @@ def _table(table: Table) -> str:
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead>{"".join(bodies)}</table></div>'
 
 
-def _row(cells: Sequence[Cell], table: Table) -> str:
+def _row(cells: Sequence[TableCell], table: Table) -> str:
     texts = map(_cell, cells[1:], table.worded[1:])
     return f'<tr><th scope="row">{escape(cells[0].text)}</th>{"".join(texts)}</tr>'
 
 
-def _cell(cell: Cell, words: bool) -> str:
+def _cell(cell: TableCell, words: bool) -> str:
     kinds = [*(["word"] if words else []), *([_CLASSES[cell.tone]] if cell.tone else [])]
     kind = f' class="{" ".join(kinds)}"' if kinds else ""
     return f"<td{kind}>{escape(cell.text)}</td>"

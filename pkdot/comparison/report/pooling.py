@@ -11,8 +11,8 @@ Tibshirani 1993, chapter 11), and fold j of J gets the value
 The mean of these values is the pooled score, and their variance over J is the jackknife's variance of it. So they are
 treated like scores of folds: in the paired, corrected t-test, its intervals, Fieller's interval and the ranks. If a
 score is a mean over samples, as accuracy is, and each fold has one sample, the values are those of the samples and the
-test is the usual one. Models that each learn from all samples but one are pulled away from that sample's target, so a
-pooled CCC is a little too low. This holds for all entries, and what is tested are their differences.
+test is the usual one. A model that learns from all samples but one predicts that one with a bias away from its target,
+so a pooled CCC is a little too low. This holds for all entries, and what is tested are their differences.
 
 Between two equal entries with independent errors, on 6 to 40 folds of one sample, the t-test of these values at 5 %
 rejected in 2.5 to 6 % of the cases (CCC, kappa and accuracy). With the correction for training samples that the folds

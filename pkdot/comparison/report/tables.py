@@ -10,10 +10,10 @@ STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A text, and the tone of the verdict that colours it: "helps", "harms", "no difference" or none.
 
-    >>> Cell("+1.23 **", "helps").text
+    >>> TableCell("+1.23 **", "helps").text
     '+1.23 **'
     """
 
@@ -23,15 +23,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A header, and rows of cells in named groups. A group with an empty name has no line of its own.
+    """A header, and rows of cells in named groups. A group with an empty name has no heading row.
 
-    >>> table = Table(("entry", "mean rank"), (("", ((Cell("kd"), Cell("1.00")),)),))
+    >>> table = Table(("entry", "mean rank"), (("", ((TableCell("kd"), TableCell("1.00")),)),))
     >>> table.worded
     [True, False]
     """
 
     header: tuple[str, ...]
-    groups: tuple[tuple[str, tuple[tuple[Cell, ...], ...]], ...]
+    groups: tuple[tuple[str, tuple[tuple[TableCell, ...], ...]], ...]
 
     @property
     def worded(self) -> list[bool]:
@@ -71,7 +71,9 @@ def summary_table(analysis: Analysis) -> Table:
     [['kd', '+10.00'], ['ot', '+2.00']]
     """
     header = ("method", *(f"{block.data}, {block.regime}" for block in analysis.blocks))
-    rows = [(Cell(method), *(_starred(block.line(method)) for block in analysis.blocks)) for method in analysis.methods]
+    rows = [
+        (TableCell(method), *(_starred(block.line(method)) for block in analysis.blocks)) for method in analysis.methods
+    ]
     return Table(header, (("", tuple(rows)),))
 
 
@@ -84,30 +86,33 @@ def rank_table(analysis: Analysis) -> Table | None:
     if analysis.ranks is None:
         return None
     pairs = zip(analysis.ranks.entries, analysis.ranks.mean_ranks, strict=True)
-    rows = tuple((Cell(entry), Cell(f"{mean_rank:.2f}")) for entry, mean_rank in pairs)
+    rows = tuple((TableCell(entry), TableCell(f"{mean_rank:.2f}")) for entry, mean_rank in pairs)
     return Table(("entry", "mean rank"), (("", rows),))
 
 
-def _row(line: Line, block: BlockResult) -> tuple[Cell, ...]:
+def _row(line: Line, block: BlockResult) -> tuple[TableCell, ...]:
     reference = line.entry in (TEACHER, NONE)
     cells = [
-        Cell(line.entry),
-        Cell(str(line.level.runs)),
-        Cell(level(line.level)),
-        Cell(NOTHING if reference else gap(line.gap)),
-        Cell(NOTHING if line.entry == NONE else difference(line.to_none), line.tone),
-        Cell(p_value(line.p)),
+        TableCell(line.entry),
+        TableCell(str(line.level.runs)),
+        TableCell(level(line.level)),
+        TableCell(NOTHING if reference else gap(line.gap)),
+        TableCell(NOTHING if line.entry == NONE else difference(line.to_none), line.tone),
+        TableCell(p_value(line.p)),
     ]
     if block.has_ot:
         own = line.entry == OT or not line.verdict
-        cells += [Cell(NOTHING if own else difference(line.to_ot)), Cell(p_value(line.p_ot))]
+        cells += [TableCell(NOTHING if own else difference(line.to_ot)), TableCell(p_value(line.p_ot))]
     if block.has_control:
-        cells += [Cell(difference(line.to_control) if line.verdict else NOTHING), Cell(p_value(line.p_control))]
-    return (*cells, Cell(line.verdict, line.tone))
+        cells += [
+            TableCell(difference(line.to_control) if line.verdict else NOTHING),
+            TableCell(p_value(line.p_control)),
+        ]
+    return (*cells, TableCell(line.verdict, line.tone))
 
 
-def _starred(line: Line | None) -> Cell:
+def _starred(line: Line | None) -> TableCell:
     if line is None:
-        return Cell(NOTHING)
+        return TableCell(NOTHING)
     stars = next((stars for bound, stars in STARS if line.p < bound), "")
-    return Cell(f"{points(line.to_none.mean)} {stars}".strip(), line.tone)
+    return TableCell(f"{points(line.to_none.mean)} {stars}".strip(), line.tone)

@@ -41,7 +41,7 @@ _K_TILE, _PRODUCT_ROWS = tl.constexpr(16), tl.constexpr(32)
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _centre(x, y, a, b, n, m, k, of_x, of_y, between, blur, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Write both clouds, centred and in units of the blur, and the way between their means; return its square.
+    """Write both clouds, centred and in units of the blur, and the offset between their means; return its square.
 
     Means are taken in double precision: the differences of single numbers far from the origin have few digits left.
     """
@@ -179,8 +179,8 @@ def _transport(  # type: ignore[no-untyped-def]
             for start in range(0, SIZE, TILE):
                 j = start + tl.arange(0, TILE)
                 masses = tl.load(plan + i[:, None] * row_stride + j[None, :] * column_stride)
-                targets = tl.load(y + j[:, None] * k + c[None, :], mask=(j < m)[:, None] & (c < k)[None, :], other=0.0)
-                sums = tl.dot(masses, targets, sums, input_precision="ieee")
+                others = tl.load(y + j[:, None] * k + c[None, :], mask=(j < m)[:, None] & (c < k)[None, :], other=0.0)
+                sums = tl.dot(masses, others, sums, input_precision="ieee")
             moves = weight[:, None] * (points + way[None, :]) - scale[:, None] * sums
             tl.store(gradient + at, blur * moves, mask=inside)
     tl.store(potential_gradient + i, blur * blur * potential, mask=i < n)
@@ -286,7 +286,7 @@ def _solve(  # type: ignore[no-untyped-def]
     n_x, n_y, k, blur, tol, max_iter,
     WANT_X: tl.constexpr, WANT_Y: tl.constexpr, ROWS: tl.constexpr, SIZE: tl.constexpr,
 ):  # fmt: skip
-    """Solve one term of one problem; :func:`solve_small` says what stands where."""
+    """Solve one term of one problem; :func:`solve_small` describes the layout."""
     problem, term, problems = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(0).to(tl.int64)
     place, places = term * problems + problem, tl.num_programs(1) * problems
     costs = scratch + place * SIZE * SIZE
@@ -330,7 +330,7 @@ def _solve(  # type: ignore[no-untyped-def]
     _transport(costs, SIZE, 1, x, y, between, weights, weights * 0 + 1, f, 1.0, n, m, k, blur,
                dx, da, wanted, SIZE, ROWS)  # fmt: skip
     if term == 0:
-        # What the potential is where there is no weight, the sweeps do not say.
+        # Sweeps do not define the potential of points without weight.
         g = tl.where(weight_y > 0, best, elsewhere)
         normal = tl.where(weight_y > 0, weight_y / column_sums, 0.0)
         dy, db = dy_of_all + problem * n_y * k, db_of_all + problem * n_y
@@ -346,7 +346,7 @@ class Terms(NamedTuple):
         errors: ``(T, P)``, L1 marginal errors.
         iterations: ``(T, P)``, whole numbers.
         gradients: in x, y, a and b, each ``(2, P, ...)``: of OT(x, y), and of half the self term where there is one.
-            In points not written, where it is not wanted.
+            Gradients in points are not written unless they are wanted.
     """
 
     values: Tensor
@@ -363,7 +363,7 @@ def solve_small(clouds: Clouds, goal: Goal, wanted: Sequence[bool]) -> Terms:
     (problems, n, k), m, places = clouds.x.shape, clouds.y.shape[1], goal.terms * len(clouds.x)
     size = max(16, triton.next_power_of_2(max(n, m)))
     empty = partial(torch.empty, device=clouds.x.device)
-    # Scratch holds for each place its costs, then for each its potentials, its two clouds, and the way between them:
+    # Scratch holds for each place its costs, then for each its potentials, its two clouds, and the offset between them:
     # the costs come first, so that they are aligned.
     scratch = empty(places * (size * size + size + 2 * size * k + k), dtype=torch.float32)
     results = empty(3, goal.terms, problems, dtype=torch.float64)

@@ -23,17 +23,17 @@ PRECISION = "ieee"
 """Precision of inner products. They are exponents: ten bits (TF32) are too few; three products ("tf32x3") may do."""
 # Sweeps between two looks at the error: each look waits for the GPU.
 _PATIENCE = 4
-# Coordinates of a target that one program computes, and of a point that it reads at once.
+# Coordinates of a barycentre that one program computes, and of a point that it reads at once.
 _LARGEST_TILE = 32
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _attend(  # type: ignore[no-untyped-def]
-    x, y, biases, normalisers, targets, n, m, k, scale,
-    TARGETS: tl.constexpr, K_TILE: tl.constexpr, K_TILES: tl.constexpr, PRECISION: tl.constexpr,
+    x, y, biases, normalisers, barycentres, n, m, k, scale,
+    BARYCENTRES: tl.constexpr, K_TILE: tl.constexpr, K_TILES: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
 ):  # fmt: skip
-    """Normalisers and, if wanted, targets of BLOCK_N points x; one program for each tile of a target's coordinates.
+    """Normalisers and, if wanted, barycentres of BLOCK_N points x; one program for each tile of their coordinates.
 
     As in flash attention, the sums so far are scaled down whenever a tile has a larger exponent.
     """
@@ -62,12 +62,12 @@ def _attend(  # type: ignore[no-untyped-def]
         masses = tl.exp(exponents - shift[:, None])
         shrink = tl.exp(largest - shift)
         sums = sums * shrink + tl.sum(masses, 1)
-        if TARGETS:
+        if BARYCENTRES:
             values = tl.load(y + j[:, None] * k + own[None, :], mask=(j < m)[:, None] & (own < k)[None, :], other=0.0)
             means = tl.dot(masses, values, means * shrink[:, None], input_precision=PRECISION)
         largest = larger
-    if TARGETS:
-        places = targets + problem * n * k + i[:, None] * k + own[None, :]
+    if BARYCENTRES:
+        places = barycentres + problem * n * k + i[:, None] * k + own[None, :]
         tl.store(places, means / sums[:, None], mask=(i < n)[:, None] & (own < k)[None, :])
     if tl.program_id(2) == 0:
         tl.store(normalisers + problem * n + i, largest + tl.log(sums), mask=i < n)
@@ -84,7 +84,7 @@ def _configs() -> list[triton.Config]:
 
 
 # The benchmark is Triton's own, named because version 3.3 asks the driver for it here, even where there is no GPU.
-_tuned = triton.autotune(_configs(), key=["n", "m", "k", "TARGETS"], do_bench=triton.testing.do_bench)(_attend)
+_tuned = triton.autotune(_configs(), key=["n", "m", "k", "BARYCENTRES"], do_bench=triton.testing.do_bench)(_attend)
 
 
 class Side(NamedTuple):
@@ -103,25 +103,25 @@ def side(points: Tensor, weight: Tensor) -> Side:
 
 def softmin(x: Side, y: Side, g: Tensor, scale: float = 1.0) -> Tensor:
     r"""``(P, M)`` potential g to ``(P, N)`` soft minima :math:`-\log \sum_j b_j e^{g_j - s C_{ij}}`."""
-    return scale * x.half_squares - _launch(x, y, g, scale, targets=False)[0]
+    return scale * x.half_squares - _launch(x, y, g, scale, barycentres=False)[0]
 
 
-def softmin_and_targets(x: Side, y: Side, g: Tensor) -> tuple[Tensor, Tensor]:
+def softmin_and_barycentres(x: Side, y: Side, g: Tensor) -> tuple[Tensor, Tensor]:
     r"""As :func:`softmin`, and ``(P, N, k)`` means of y under the rows :math:`b_j e^{f_i + g_j - C_{ij}}`."""
-    normalisers, targets = _launch(x, y, g, 1.0, targets=True)
-    return x.half_squares - normalisers, targets
+    normalisers, barycentres = _launch(x, y, g, 1.0, barycentres=True)
+    return x.half_squares - normalisers, barycentres
 
 
-def _launch(x: Side, y: Side, g: Tensor, scale: float, *, targets: bool) -> tuple[Tensor, Tensor]:
+def _launch(x: Side, y: Side, g: Tensor, scale: float, *, barycentres: bool) -> tuple[Tensor, Tensor]:
     (problems, n, k), m = x.points.shape, y.points.shape[1]
     bias = y.log_weight + (g - scale * y.half_squares)
     normalisers = torch.empty_like(x.half_squares)
-    means = torch.empty_like(x.points) if targets else normalisers
+    means = torch.empty_like(x.points) if barycentres else normalisers
     tile = min(_LARGEST_TILE, max(16, triton.next_power_of_2(k)))
     tiles = triton.cdiv(k, tile)
-    _tuned[lambda blocks: (triton.cdiv(n, blocks["BLOCK_N"]), problems, tiles if targets else 1)](
+    _tuned[lambda blocks: (triton.cdiv(n, blocks["BLOCK_N"]), problems, tiles if barycentres else 1)](
         *(x.points, y.points, bias, normalisers, means, n, m, k, scale),
-        TARGETS=targets,
+        BARYCENTRES=barycentres,
         K_TILE=tile,
         K_TILES=tiles,
         PRECISION=PRECISION,
@@ -129,7 +129,7 @@ def _launch(x: Side, y: Side, g: Tensor, scale: float, *, targets: bool) -> tupl
     return normalisers, means
 
 
-def couple_streamed(clouds: Clouds, goal: Goal, symmetric: bool, targets: Sequence[bool]) -> Coupling:
+def couple_streamed(clouds: Clouds, goal: Goal, symmetric: bool, barycentres: Sequence[bool]) -> Coupling:
     """Solve P balanced problems at once, in single precision: a :data:`pkdot.transport.problem.Couple`."""
     x, y = (side((z / goal.blur).float(), w.float()) for z, w in zip(clouds[:2], clouds[2:], strict=True))
     check_finite(x.points, y.points)
@@ -144,12 +144,12 @@ def couple_streamed(clouds: Clouds, goal: Goal, symmetric: bool, targets: Sequen
     found = iterate(softmins, g, y.weight, goal._replace(tol=aim), symmetric=symmetric, patience=_PATIENCE)
     f, g, empty = found.f, found.g, clouds.x.new_empty(0)
     if not symmetric and bool((y.weight == 0).any()):
-        # What the potential is where there is no weight, the sweeps do not say.
+        # Sweeps do not define the potential of points without weight.
         g = torch.where(y.weight > 0, g, softmin(y, x, f))
     return Coupling(
         found._replace(f=goal.eps * f.double(), g=goal.eps * g.double()),
-        goal.blur * softmin_and_targets(x, y, g)[1].double() if targets[0] else empty,
-        goal.blur * softmin_and_targets(y, x, f)[1].double() if targets[1] else empty,
+        goal.blur * softmin_and_barycentres(x, y, g)[1].double() if barycentres[0] else empty,
+        goal.blur * softmin_and_barycentres(y, x, f)[1].double() if barycentres[1] else empty,
     )
 
 
@@ -167,7 +167,7 @@ class StreamedSoftmins:
 
     def over_rows(self, f: Tensor, scale: float = 1.0) -> Tensor:
         """``(P, N)`` potential f to g ``(P, M)``, at temperature ``1 / scale``."""
-        # A point without weight may lie far away, and would lead the extrapolation astray.
+        # A point without weight may lie far away, and would disturb the extrapolation.
         return torch.where(self._y.weight > 0, softmin(self._y, self._x, f, scale), 0.0)
 
     def at(self, g: Tensor, temperature: float) -> Tensor:
@@ -176,7 +176,7 @@ class StreamedSoftmins:
         return temperature * centred(self.over_rows(self.over_columns(scale * g, scale), scale), self._y.weight)
 
     def keep(self, problems: Tensor) -> None:
-        """Go on with these problems only."""
+        """Keep only these problems."""
         self._x, self._y = (Side(*(z[problems] for z in kept)) for kept in (self._x, self._y))
 
 

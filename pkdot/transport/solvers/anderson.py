@@ -49,6 +49,6 @@ class Anderson:
         return point + residual - torch.where(trusted, correction, 0.0)
 
     def keep(self, problems: Tensor) -> None:
-        """Go on with these problems only."""
+        """Keep only these problems."""
         self._moves, self._changes = self._moves[problems], self._changes[problems]
         self._point, self._residual = self._point[problems], self._residual[problems]

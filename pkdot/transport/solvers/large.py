@@ -21,14 +21,14 @@ from pkdot.transport.solvers.sweeps import annealed, centred, iterate
 _BLOCK_ENTRIES = 2**22
 
 
-def couple_large(clouds: Clouds, goal: Goal, symmetric: bool, targets: Sequence[bool]) -> Coupling:
+def couple_large(clouds: Clouds, goal: Goal, symmetric: bool, barycentres: Sequence[bool]) -> Coupling:
     """Solve P problems, one by one, as each fills the machine: a :data:`pkdot.transport.problem.Couple`."""
     goal, solved = goal._replace(tol=goal.tol / MARGIN), []
     for number in range(len(clouds.x)):
         problem = Clouds(*(z[number : number + 1] for z in clouds))
         kernel = _Kernel(problem, goal)
         f, g, error, iterations = iterate(kernel, kernel.start(symmetric), problem.b, goal, symmetric=symmetric)
-        solved.append((goal.eps * f, goal.eps * g, error, iterations, *kernel.targets(f, g, targets)))
+        solved.append((goal.eps * f, goal.eps * g, error, iterations, *kernel.barycentres(f, g, barycentres)))
     f, g, error, iterations, *to = (torch.cat(part) for part in zip(*solved, strict=True))
     return Coupling(Potentials(f, g, error, iterations), *to)
 
@@ -72,7 +72,7 @@ class _Kernel:
     def keep(self, problems: Tensor) -> None:
         """Nothing to do: there is one problem."""
 
-    def targets(self, f: Tensor, g: Tensor, wanted: Sequence[bool]) -> list[Tensor]:
+    def barycentres(self, f: Tensor, g: Tensor, wanted: Sequence[bool]) -> list[Tensor]:
         """Where the plan takes the points of both sides, ``(1, N, k)`` and ``(1, M, k)``: means of the other side's."""
         if (g - self._g).abs().max() > FURTHEST:
             self._fill(f, g)
@@ -107,14 +107,14 @@ class _Kernel:
         return (u.to(self._kernel.dtype) @ self._kernel).to(u.dtype)
 
     def _softmins(self, g: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-        """Those of g, and of the f that they are, at temperature ``1 / scale`` and without a kernel."""
+        """Soft minima: f from g, then the next g from f, at temperature ``1 / scale`` and without a kernel."""
         f, column_sums = torch.empty_like(self._a), torch.zeros_like(self._b)
         for rows, exponents in self._blocks(torch.zeros_like(f), g, scale):
             largest = exponents.amax(-1)
             masses = exponents.sub_(largest.unsqueeze(-1)).clamp_(min=SMALLEST_EXPONENT).exp_()
             row_sums = masses @ self._b[0].to(masses.dtype)
             f[0, rows] = -(row_sums.log() + largest).to(f.dtype)
-            # With f the rows are known: their column sums tell by how much g misses, in one reading of the costs.
+            # With f the rows are known: their column sums give the error of g with one pass over the costs.
             column_sums += ((self._a[:, rows].to(masses.dtype) / row_sums) @ masses).to(g.dtype)
         return f, g - column_sums.log()
 

@@ -39,7 +39,7 @@ class MatrixProblems:
         return _softmin(self.cost.mT, exponent) if self._kernel is None else _product(self._kernel.mT, exponent)
 
     def keep(self, problems: Tensor) -> None:
-        """Go on with these problems only."""
+        """Keep only these problems."""
         self.a, self.b, self._log_a, self._log_b = (z[problems] for z in (self.a, self.b, self._log_a, self._log_b))
         self.cost = self.cost if self.cost.shape[0] == 1 else self.cost[problems]
 

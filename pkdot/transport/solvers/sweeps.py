@@ -27,7 +27,7 @@ def iterate(
         g: ``(P, M)``, the start.
         weight: ``(P, M)`` weights of the columns.
         goal: tolerance, most sweeps, damping.
-        symmetric: both sides of each problem are one, and so are f and the next g.
+        symmetric: x and y of each problem are the same cloud, so f is the next g.
         patience: sweeps between two looks at the errors. Each look waits for the device.
     """
     anderson, solved, best = None if symmetric else Anderson(g), Solved(), None
@@ -69,7 +69,7 @@ def annealed(at: Callable[[Tensor, float], Tensor], g: Tensor, hottest: float, c
 
 
 def where(condition: Tensor, yes: Sequence[Tensor], no: Sequence[Tensor]) -> list[Tensor]:
-    """For each problem one of two values of everything."""
+    """Choose ``yes`` or ``no`` for each problem."""
     shapes = [condition, condition[:, None], condition[:, None, None]]
     return [torch.where(shapes[old.dim() - 1], new, old) for new, old in zip(yes, no, strict=True)]
 

@@ -249,7 +249,7 @@ streaming._tuned = Compiled(
 )
 side = streaming.side(torch.rand(1, 300, 40), torch.full((1, 300), 1 / 300))
 streaming.softmin(side, side, side.weight)
-streaming.softmin_and_targets(side, side, side.weight)
+streaming.softmin_and_barycentres(side, side, side.weight)
 print(json.dumps(found))
 """
 # Bytes of memory that a block can share, by compute capability.

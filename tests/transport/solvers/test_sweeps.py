@@ -67,9 +67,9 @@ def test_where_the_plan_takes_points_does_not_depend_on_the_kernel_at_hand() -> 
     one = clouds(0.3)
     kernel = _Kernel(one, GOAL)
     solution = iterate(kernel, kernel.start(False), one.b, GOAL)
-    expected = kernel.targets(solution.f, solution.g, [True, True])
+    expected = kernel.barycentres(solution.f, solution.g, [True, True])
     # The same plan: only the constants have moved, out of the range of the kernel.
-    far = kernel.targets(solution.f - 300, solution.g + 300, [True, True])
+    far = kernel.barycentres(solution.f - 300, solution.g + 300, [True, True])
     for got, want in zip(far, expected, strict=True):
         torch.testing.assert_close(got, want)
 
